@@ -1,0 +1,36 @@
+//! The time of day, as a value that tests can hold still.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Tells the time of day. Durations are measured by `tokio::time::Instant` instead.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
+
+impl Clock {
+    /// The kernel's clock.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the kernel")]
+    pub fn system() -> Self {
+        Self(Arc::new(SystemTime::now))
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        (self.0)()
+    }
+
+    /// Starts at `start` and advances with tokio's clock, which tests pause.
+    #[cfg(test)]
+    pub(crate) fn starting_at(start: SystemTime) -> Self {
+        let began = tokio::time::Instant::now();
+        Self(Arc::new(move || start + began.elapsed()))
+    }
+}
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clock")
+    }
+}

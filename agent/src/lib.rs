@@ -1,0 +1,4 @@
+//! podrole: every pod its own IAM role, with no change to the pod.
+
+pub mod clock;
+pub mod report;

@@ -1,0 +1,1 @@
+//! podrole on one pretend node.

@@ -1,0 +1,3 @@
+//! The agent; it does nothing yet.
+
+fn main() {}
