@@ -1,3 +1,69 @@
-//! The agent; it does nothing yet.
+//! `cargo xtask`: builds, tests and shows podrole. Flags only; each task is a module.
 
-fn main() {}
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "talks to a terminal")]
+
+mod bpf_toolchain;
+mod build;
+mod cargo_tool;
+mod clients;
+mod debian;
+mod demo;
+mod lines;
+mod linker;
+mod process;
+mod programs;
+mod rust_source;
+mod steps;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// Builds, tests and shows podrole. Installs what it needs, a line for each thing.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the eBPF programs and the agent that carries them
+    Build(build::Arguments),
+    /// Check and test everything, in order of cost
+    Test(test::Arguments),
+    /// Show podrole on a pretend node: three pods, real AWS clients
+    Demo(demo::Arguments),
+    /// Check the repository's own rules
+    Tidy,
+    /// Count lines of code, room by room
+    Lines,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(Arguments { task }: Arguments) -> anyhow::Result<()> {
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Build(arguments) => build::run(&workspace, &arguments),
+        Task::Test(arguments) => test::run(&workspace, &arguments),
+        Task::Demo(arguments) => demo::run(&workspace, &arguments),
+        Task::Tidy => tidy::run(&workspace),
+        Task::Lines => lines::run(&workspace),
+    }
+}

@@ -1,0 +1,62 @@
+//! `test`: checks and tests everything, in order of cost, up to the first failure.
+
+mod checks;
+mod suites;
+
+use anyhow::{Result, bail};
+
+use crate::build::Beside;
+use crate::steps::Steps;
+use crate::workspace::Workspace;
+use crate::{build, clients, debian, programs, tidy};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Leave out the tests that need root
+    #[arg(long)]
+    skip_kernel: bool,
+    /// Also ask the advisory database about our dependencies
+    #[arg(long)]
+    advisories: bool,
+    /// Run only tests whose names hold one of these words, and no checks
+    filter: Vec<String>,
+}
+
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let Arguments { skip_kernel, advisories, filter } = arguments;
+    if !skip_kernel && !debian::is_root() {
+        bail!("the kernel tests need root: run this as root, or with --skip-kernel");
+    }
+    let mut steps = Steps::begin();
+    if filter.is_empty() {
+        steps.step("format", || checks::format(workspace))?;
+        steps.step("tidy", || tidy::run(workspace))?;
+    }
+    let programs = steps.step("eBPF programs", || programs::build(workspace))?;
+    if filter.is_empty() {
+        steps.step("clippy", || checks::clippy(workspace, &programs))?;
+        steps.step("clippy of the eBPF programs", || checks::clippy_of_programs(workspace))?;
+        steps.step("dependencies", || checks::dependencies(workspace, *advisories))?;
+        steps.step("documentation", || checks::documentation(workspace, &programs))?;
+    }
+    let agent = steps.step("agent", || build::debug_agent(workspace, &programs, Beside::All))?;
+    steps.step("unit tests", || suites::unit(workspace, &programs, filter))?;
+    if !skip_kernel {
+        let clients = steps.step("AWS clients", || clients::install(workspace))?;
+        let run = || suites::kernel(workspace, &programs, &agent, &clients, filter);
+        steps.step("kernel tests", run)?;
+    }
+    println!("test: {}{}", steps.summary(), left_out(arguments));
+    Ok(())
+}
+
+fn left_out(arguments: &Arguments) -> &'static str {
+    match (arguments.skip_kernel, arguments.filter.is_empty()) {
+        (true, true) => "; NOT RUN: THE KERNEL TESTS (--skip-kernel)",
+        (true, false) => {
+            "; NOT RUN: THE KERNEL TESTS (--skip-kernel), CHECKS, TESTS OF OTHER NAMES"
+        }
+        (false, false) => "; NOT RUN: CHECKS, TESTS OF OTHER NAMES",
+        (false, true) => ", all passed",
+    }
+}

@@ -1,0 +1,45 @@
+//! Running the tests: those of the packages themselves, then those that need the kernel.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::build::{self, USERSPACE};
+use crate::clients::Clients;
+use crate::process;
+use crate::programs::Programs;
+use crate::workspace::Workspace;
+
+/// What the kernel tests find the agent by.
+const AGENT_VARIABLE: &str = "PODROLE_AGENT";
+
+pub(super) fn unit(workspace: &Workspace, programs: &Programs, filter: &[String]) -> Result<()> {
+    let mut contract = workspace.cargo();
+    contract.args(["test", "--package", "podrole-ebpf", "--lib"]);
+    process::run(filtered(&mut contract, filter))?;
+    let mut userspace = build::cargo(workspace, programs);
+    userspace.arg("test").args(USERSPACE).args(["--lib", "--bins"]);
+    process::run(filtered(&mut userspace, filter))?;
+    let mut examples = build::cargo(workspace, programs);
+    examples.arg("test").args(USERSPACE).arg("--doc");
+    process::run(filtered(&mut examples, filter))
+}
+
+/// The integration tests: the built agent on pretend nodes.
+pub(super) fn kernel(
+    workspace: &Workspace,
+    programs: &Programs,
+    agent: &Path,
+    clients: &Clients,
+    filter: &[String],
+) -> Result<()> {
+    let mut cargo = build::cargo(workspace, programs);
+    cargo.env(AGENT_VARIABLE, agent).envs(clients.variables());
+    cargo.arg("test").args(USERSPACE).args(["--test", "*"]);
+    process::run(filtered(&mut cargo, filter))
+}
+
+fn filtered<'a>(cargo: &'a mut Command, filter: &[String]) -> &'a mut Command {
+    cargo.arg("--").args(filter)
+}
