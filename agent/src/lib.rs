@@ -1,4 +1,5 @@
 //! podrole: every pod its own IAM role, with no change to the pod.
 
 pub mod clock;
+pub mod kernel;
 pub mod report;
