@@ -1,5 +1,6 @@
 //! podrole: every pod its own IAM role, with no change to the pod.
 
+pub mod callers;
 pub mod clock;
 pub mod kernel;
 pub mod report;

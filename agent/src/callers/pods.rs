@@ -1,0 +1,282 @@
+//! The pods of this node, by UID and by address. Pure: events go in, changes come out.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::Unidentified;
+
+/// A pod's UID: the one name of a pod that is never used again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PodUid(Arc<str>);
+
+impl PodUid {
+    /// As the API server gave it (`metadata.uid`).
+    #[must_use]
+    pub fn new(uid: &str) -> Self {
+        Self(uid.into())
+    }
+
+    /// As the API server gave it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PodUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What podrole keeps of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// `metadata.uid`
+    pub uid: PodUid,
+    /// `metadata.namespace`
+    pub namespace: Box<str>,
+    /// `metadata.name`
+    pub name: Box<str>,
+    /// `spec.serviceAccountName`
+    pub service_account: Box<str>,
+    /// `metadata.creationTimestamp`, by the API server's clock.
+    pub created: SystemTime,
+    /// `status.podIPs`, canonical; none for a pod in the node's network namespace.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it has ended for good (phase Succeeded or Failed): its addresses are free for others.
+    pub finished: bool,
+    /// Of `metadata.annotations`, those that roles are decided by.
+    pub annotations: BTreeMap<Box<str>, Box<str>>,
+}
+
+impl fmt::Display for Pod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What the API server tells of this node's pods.
+#[derive(Debug)]
+pub enum Event {
+    /// The whole list: what is not in it is gone.
+    Listed(Vec<Pod>),
+    /// A pod is new or changed.
+    Applied(Pod),
+    /// A pod is gone.
+    Deleted(PodUid),
+}
+
+/// What an event changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A pod is there that was not there before.
+    Appeared(Arc<Pod>),
+    /// A pod's recorded facts are others than before.
+    Changed {
+        /// What they were.
+        before: Arc<Pod>,
+        /// What they are.
+        now: Arc<Pod>,
+    },
+    /// A pod ended or was deleted.
+    Gone(Arc<Pod>),
+}
+
+/// The running pods of this node.
+#[derive(Debug, Default)]
+pub struct Index {
+    pods: HashMap<PodUid, Arc<Pod>>,
+    owners: HashMap<IpAddr, Vec<PodUid>>,
+    listed: bool,
+}
+
+impl Index {
+    /// Takes in one event.
+    pub fn apply(&mut self, event: Event) -> Vec<Change> {
+        match event {
+            Event::Applied(pod) => self.put(pod).into_iter().collect(),
+            Event::Deleted(uid) => self.remove(&uid).into_iter().collect(),
+            Event::Listed(pods) => self.replace(pods),
+        }
+    }
+
+    /// Whether the whole list was ever received.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.listed
+    }
+
+    /// How many pods there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pods.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pods.is_empty()
+    }
+
+    /// The one running pod that owns `address`.
+    ///
+    /// # Errors
+    /// [`Unidentified::Unknown`] or [`Unidentified::Ambiguous`].
+    pub fn owner(&self, address: IpAddr) -> Result<Arc<Pod>, Unidentified> {
+        match self.owners.get(&address).map(Vec::as_slice) {
+            None | Some([]) => Err(Unidentified::Unknown),
+            Some([uid]) => self.pods.get(uid).cloned().ok_or(Unidentified::Unknown),
+            Some(_) => Err(Unidentified::Ambiguous),
+        }
+    }
+
+    fn replace(&mut self, pods: Vec<Pod>) -> Vec<Change> {
+        self.listed = true;
+        let kept: HashSet<PodUid> = pods.iter().map(|pod| pod.uid.clone()).collect();
+        let gone: Vec<PodUid> =
+            self.pods.keys().filter(|uid| !kept.contains(*uid)).cloned().collect();
+        // First those that left: an address may have gone from one of them to a new pod.
+        let left = gone.iter().filter_map(|uid| self.remove(uid)).collect::<Vec<_>>();
+        left.into_iter().chain(pods.into_iter().filter_map(|pod| self.put(pod))).collect()
+    }
+
+    fn put(&mut self, pod: Pod) -> Option<Change> {
+        if pod.finished {
+            return self.remove(&pod.uid);
+        }
+        let before = self.pods.get(&pod.uid).cloned();
+        if before.as_deref() == Some(&pod) {
+            return None;
+        }
+        if let Some(before) = &before {
+            self.disown(before);
+        }
+        for address in &pod.addresses {
+            self.owners.entry(*address).or_default().push(pod.uid.clone());
+        }
+        let pod = Arc::new(pod);
+        self.pods.insert(pod.uid.clone(), Arc::clone(&pod));
+        Some(match before {
+            Some(before) => Change::Changed { before, now: pod },
+            None => Change::Appeared(pod),
+        })
+    }
+
+    fn remove(&mut self, uid: &PodUid) -> Option<Change> {
+        let pod = self.pods.remove(uid)?;
+        self.disown(&pod);
+        Some(Change::Gone(pod))
+    }
+
+    fn disown(&mut self, pod: &Pod) {
+        for address in &pod.addresses {
+            if let Some(owners) = self.owners.get_mut(address) {
+                owners.retain(|uid| *uid != pod.uid);
+                if owners.is_empty() {
+                    self.owners.remove(address);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Pod {
+    pub(crate) fn fixture(uid: &str, addresses: &[&str]) -> Self {
+        Self {
+            uid: PodUid::new(uid),
+            namespace: "default".into(),
+            name: uid.into(),
+            service_account: "default".into(),
+            created: SystemTime::UNIX_EPOCH,
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            finished: false,
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn annotated(mut self, key: &str, value: &str) -> Self {
+        self.annotations.insert(key.into(), value.into());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IP: &str = "10.0.1.11";
+
+    fn owner(index: &Index) -> Result<String, Unidentified> {
+        index.owner(IP.parse().unwrap()).map(|pod| pod.uid.to_string())
+    }
+
+    #[test]
+    fn a_pod_is_found_by_each_of_its_addresses() {
+        let mut index = Index::default();
+        index.apply(Event::Applied(Pod::fixture("a", &[IP, "fd00::1"])));
+        assert_eq!(owner(&index).unwrap(), "a");
+        assert!(index.owner("fd00::1".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn a_finished_pod_owns_no_address() {
+        let mut index = Index::default();
+        index.apply(Event::Applied(Pod::fixture("a", &[IP])));
+        let finished = Pod { finished: true, ..Pod::fixture("a", &[IP]) };
+        let changes = index.apply(Event::Applied(finished));
+        assert!(matches!(changes.as_slice(), [Change::Gone(_)]), "{changes:?}");
+        assert_eq!(owner(&index).unwrap_err(), Unidentified::Unknown);
+        let already_finished = Pod { finished: true, ..Pod::fixture("b", &[IP]) };
+        assert_eq!(index.apply(Event::Listed(vec![already_finished])), vec![]);
+        assert_eq!(owner(&index).unwrap_err(), Unidentified::Unknown);
+    }
+
+    #[test]
+    fn an_address_that_two_running_pods_claim_is_neithers() {
+        let mut index = Index::default();
+        index.apply(Event::Applied(Pod::fixture("a", &[IP])));
+        index.apply(Event::Applied(Pod::fixture("b", &[IP])));
+        assert_eq!(owner(&index).unwrap_err(), Unidentified::Ambiguous);
+        index.apply(Event::Deleted(PodUid::new("a")));
+        assert_eq!(owner(&index).unwrap(), "b");
+    }
+
+    #[test]
+    fn a_list_drops_what_is_not_in_it() {
+        let mut index = Index::default();
+        index.apply(Event::Applied(Pod::fixture("a", &[IP])));
+        let changes = index.apply(Event::Listed(vec![Pod::fixture("b", &[IP])]));
+        assert!(matches!(changes.as_slice(), [Change::Gone(_), Change::Appeared(_)]));
+        assert_eq!(owner(&index).unwrap(), "b");
+    }
+
+    #[test]
+    fn a_pod_that_loses_its_address_no_longer_owns_it() {
+        let mut index = Index::default();
+        index.apply(Event::Applied(Pod::fixture("a", &[IP])));
+        index.apply(Event::Applied(Pod::fixture("a", &["10.0.1.12"])));
+        assert_eq!(owner(&index).unwrap_err(), Unidentified::Unknown);
+    }
+
+    #[test]
+    fn the_same_pod_twice_changes_nothing() {
+        let mut index = Index::default();
+        index.apply(Event::Applied(Pod::fixture("a", &[IP])));
+        assert_eq!(index.apply(Event::Applied(Pod::fixture("a", &[IP]))), vec![]);
+        assert_eq!(owner(&index).unwrap(), "a");
+    }
+
+    #[test]
+    fn it_knows_whether_it_was_ever_complete() {
+        let mut index = Index::default();
+        index.apply(Event::Applied(Pod::fixture("a", &[IP])));
+        assert!(!index.is_listed());
+        index.apply(Event::Listed(vec![]));
+        assert!(index.is_listed() && index.is_empty());
+    }
+}
