@@ -4,3 +4,4 @@ pub mod callers;
 pub mod clock;
 pub mod kernel;
 pub mod report;
+pub mod roles;
