@@ -2,6 +2,7 @@
 
 pub mod callers;
 pub mod clock;
+pub mod credentials;
 pub mod kernel;
 pub mod report;
 pub mod roles;

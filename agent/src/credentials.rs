@@ -1,0 +1,83 @@
+//! The session: credentials of a role, named and tagged for the pod that has it.
+
+pub mod broker;
+pub mod session;
+pub mod sts;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use secrecy::SecretString;
+
+pub use self::broker::Broker;
+pub use self::session::{SessionPlan, SessionRequest};
+
+/// Temporary security credentials (AWS STS API Reference, "Credentials").
+///
+/// The secret parts are zeroised when dropped; copies inside of the AWS SDK are out of our reach.
+pub struct Credentials {
+    /// `AccessKeyId`; not a secret.
+    pub access_key_id: Box<str>,
+    /// `SecretAccessKey`
+    pub secret_access_key: SecretString,
+    /// `SessionToken`
+    pub session_token: SecretString,
+    /// When they end, by STS's clock.
+    pub expiration: SystemTime,
+    /// When they were got, by this node's clock.
+    pub obtained: SystemTime,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials")
+            .field("access_key_id", &self.access_key_id)
+            .field("expiration", &self.expiration)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where credentials come from.
+pub trait Source: Send + Sync + 'static {
+    /// Asks once, within a deadline of its own.
+    fn fetch(
+        &self,
+        request: &SessionRequest,
+    ) -> impl Future<Output = Result<Credentials, FetchError>> + Send;
+}
+
+/// Why there are no credentials. The text is for the operator and for the pod alike: it names the
+/// role and what AWS answered, never a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// AWS refused this request and will refuse it again until somebody changes something.
+    #[error("{code}: {message}")]
+    Refused {
+        /// AWS's error code, such as `AccessDenied`.
+        code: Arc<str>,
+        /// AWS's message.
+        message: Arc<str>,
+    },
+    /// The agent's own credentials or clock are bad, not the pod's request.
+    #[error("this node's own AWS credentials were not accepted ({code}: {message})")]
+    Node {
+        /// AWS's error code, such as `ExpiredToken`.
+        code: Arc<str>,
+        /// AWS's message.
+        message: Arc<str>,
+    },
+    /// AWS is throttling, failing, slow or out of reach; it may answer the next time.
+    #[error("AWS did not answer: {0}")]
+    Unavailable(Arc<str>),
+    /// AWS answered something that is no credentials.
+    #[error("AWS's answer cannot be used: {0}")]
+    Unusable(&'static str),
+}
+
+impl FetchError {
+    /// Whether asking again would only be refused again.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+}
