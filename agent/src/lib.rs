@@ -4,5 +4,6 @@ pub mod callers;
 pub mod clock;
 pub mod credentials;
 pub mod kernel;
+pub mod metadata;
 pub mod report;
 pub mod roles;

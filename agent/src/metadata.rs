@@ -1,0 +1,11 @@
+//! What is asked: the instance metadata service as pods see it.
+
+mod documents;
+mod handler;
+mod protocol;
+mod response;
+pub mod server;
+mod token;
+
+pub use self::handler::Handler;
+pub use self::token::{KeyError, Keys};

@@ -1,0 +1,316 @@
+//! Requests and their answers, with a scripted STS and a paused clock.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::{Method, Request};
+use http_body_util::BodyExt as _;
+use secrecy::SecretString;
+use tokio::sync::watch as channel;
+use tokio::time::sleep;
+
+use crate::callers::pods::{Event, Index, PodUid};
+use crate::credentials::session::SessionTags;
+use crate::credentials::{SessionRequest, Source};
+use crate::roles::annotations::Keys as AnnotationKeys;
+
+use super::*;
+
+const ROLE: &str = "iam.amazonaws.com/role";
+const LIST: &str = "/latest/meta-data/iam/security-credentials/";
+const LEAF: &str = "/latest/meta-data/iam/security-credentials/web";
+const POD: &str = "10.0.1.11";
+const TOKEN: &str = "x-aws-ec2-metadata-token";
+
+/// Answers what the role's name asks for.
+struct FakeSts {
+    clock: Clock,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Source for FakeSts {
+    async fn fetch(&self, request: &SessionRequest) -> Result<Credentials, FetchError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let (code, message) = ("AccessDenied".into(), "arn:aws:sts::1:node is not allowed".into());
+        match request.role.name() {
+            "denied" => return Err(FetchError::Refused { code, message }),
+            "expired-node" => return Err(FetchError::Node { code, message }),
+            "slow" => sleep(Duration::from_millis(1500)).await,
+            _ => {}
+        }
+        let now = self.clock.now();
+        Ok(Credentials {
+            access_key_id: "ASIAEXAMPLE".into(),
+            secret_access_key: SecretString::from("secret/+"),
+            session_token: SecretString::from(request.name.to_string()),
+            expiration: now + request.duration,
+            obtained: now,
+        })
+    }
+}
+
+struct Bench {
+    handler: Handler,
+    pods: channel::Sender<Index>,
+    calls: Arc<AtomicUsize>,
+    _state: tempfile::TempDir,
+}
+
+fn bench() -> Bench {
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let clock = Clock::starting_at(start);
+    let state = tempfile::tempdir().unwrap();
+    let (pods, index) = channel::channel(Index::default());
+    let calls = Arc::new(AtomicUsize::new(0));
+    let sts = FakeSts { clock: clock.clone(), calls: Arc::clone(&calls) };
+    let (broker, task) = Broker::new(sts, clock.clone());
+    #[expect(clippy::disallowed_methods, reason = "the test's runtime ends it")]
+    tokio::spawn(task);
+    let rules = Rules {
+        keys: AnnotationKeys::with_prefix("iam.amazonaws.com"),
+        base: Some("arn:aws:iam::123456789012:role/team/".parse().unwrap()),
+    };
+    let handler = Handler {
+        keys: Keys::open(state.path(), start).unwrap(),
+        callers: Callers::new(index, ["10.0.0.10".parse().unwrap()]),
+        rules: Arc::new(rules),
+        plan: SessionPlan {
+            tags: SessionTags::Pod,
+            cluster_name: Some("prod".into()),
+            cluster_arn: None,
+            duration: Duration::from_hours(1),
+        },
+        broker,
+        clock,
+        started: start,
+    };
+    Bench { handler, pods, calls, _state: state }
+}
+
+/// A node with one pod that has the role `web`.
+fn with_pod() -> Bench {
+    let bench = bench();
+    bench.tell(Event::Applied(Pod::fixture("one", &[POD]).annotated(ROLE, "web")));
+    bench
+}
+
+impl Bench {
+    fn tell(&self, event: Event) {
+        self.pods.send_modify(|index| {
+            index.apply(event);
+        });
+    }
+
+    async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.ask_from(POD, method, path, headers).await
+    }
+
+    async fn ask_from(
+        &self,
+        peer: &str,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        self.handler.answer(peer.parse().unwrap(), &parts).await
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        read(self.ask(Method::GET, path, &[]).await).await
+    }
+
+    async fn token(&self, ttl: &str) -> String {
+        let ttl = [("x-aws-ec2-metadata-token-ttl-seconds", ttl)];
+        let (status, token) = read(self.ask(Method::PUT, "/latest/api/token", &ttl).await).await;
+        assert_eq!(status, 200);
+        token
+    }
+
+    async fn get_with(&self, path: &str, token: &str) -> u16 {
+        self.ask(Method::GET, path, &[(TOKEN, token)]).await.status().as_u16()
+    }
+}
+
+async fn read(answer: Answer) -> (u16, String) {
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_lists_and_gets_its_role() {
+    let bench = with_pod();
+    assert_eq!(bench.get(LIST).await, (200, "web".into()));
+    let (status, body) = bench.get(LEAF).await;
+    assert_eq!(status, 200);
+    assert!(body.contains("\"Token\" : \"default@one\""), "{body}");
+    for alias in ["team/web", "arn:aws:iam::123456789012:role/team/web"] {
+        assert_eq!(bench.get(&format!("{LIST}{alias}")).await.0, 200, "{alias}");
+    }
+    assert_eq!(bench.calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_role_is_not_found_and_not_asked_for() {
+    let bench = with_pod();
+    for other in ["WEB", "batch", "team", "NodeInstanceRole"] {
+        assert_eq!(bench.get(&format!("{LIST}{other}")).await.0, 404, "{other}");
+    }
+    assert_eq!(bench.calls.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_without_a_role_has_no_iam() {
+    let bench = bench();
+    bench.tell(Event::Applied(Pod::fixture("one", &[POD])));
+    for path in [LIST, LEAF, "/latest/meta-data/iam", "/latest/meta-data/iam/info"] {
+        assert_eq!(bench.get(path).await.0, 404, "{path}");
+    }
+    assert_eq!(bench.get("/latest/meta-data/").await, (200, String::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_annotation_is_refused_with_its_reason() {
+    let bench = bench();
+    bench.tell(Event::Applied(Pod::fixture("one", &[POD]).annotated(ROLE, "we b")));
+    for path in [LIST, LEAF] {
+        let (status, body) = bench.get(path).await;
+        assert_eq!(status, 403, "{path}");
+        assert!(body.contains("we b"), "{body}");
+    }
+    assert_eq!(bench.get("/latest/meta-data/").await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_caller_gets_nothing_but_a_token() {
+    let bench = bench();
+    let asked = Instant::now();
+    assert_eq!(bench.get(LIST).await.0, 503);
+    assert_eq!(asked.elapsed(), BUDGET);
+    bench.token("60").await;
+    let node = bench.ask_from("10.0.0.10", Method::GET, LIST, &[]).await;
+    assert_eq!(node.status().as_u16(), 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_the_watch_knows_in_time_is_served() {
+    let bench = bench();
+    let telling = async {
+        sleep(Duration::from_millis(300)).await;
+        bench.tell(Event::Applied(Pod::fixture("one", &[POD]).annotated(ROLE, "web")));
+    };
+    let ((status, _), ()) = tokio::join!(bench.get(LEAF), telling);
+    assert_eq!(status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_sts_is_answered_with_ask_again_and_its_answer_is_kept() {
+    let bench = bench();
+    bench.tell(Event::Applied(Pod::fixture("one", &[POD]).annotated(ROLE, "slow")));
+    let slow = format!("{LIST}slow");
+    let asked = Instant::now();
+    let answer = bench.ask(Method::GET, &slow, &[]).await;
+    assert_eq!(answer.status().as_u16(), 503);
+    assert_eq!(answer.headers()["retry-after"], "1");
+    assert_eq!(asked.elapsed(), BUDGET);
+    sleep(Duration::from_millis(700)).await;
+    assert_eq!(bench.get(&slow).await.0, 200);
+    assert_eq!(bench.calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_sts_is_told_without_the_nodes_identity() {
+    let bench = bench();
+    bench.tell(Event::Applied(Pod::fixture("one", &[POD]).annotated(ROLE, "denied")));
+    assert_eq!(bench.get(LIST).await, (200, "denied".into()));
+    let (status, body) = bench.get(&format!("{LIST}denied")).await;
+    assert_eq!(status, 403);
+    assert!(body.contains("\"code\" : \"AccessDenied\""), "{body}");
+    assert!(!body.contains("sts::1:node"), "{body}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_of_the_node_is_not_the_pods() {
+    let bench = bench();
+    bench.tell(Event::Applied(Pod::fixture("one", &[POD]).annotated(ROLE, "expired-node")));
+    let (status, body) = bench.get(&format!("{LIST}expired-node")).await;
+    assert_eq!(status, 503);
+    assert!(!body.contains("sts::1:node"), "{body}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_count_for_their_pod_and_time_alone() {
+    let bench = with_pod();
+    bench.tell(Event::Applied(Pod::fixture("two", &["10.0.1.12"]).annotated(ROLE, "web")));
+    let token = bench.token("60").await;
+    assert_eq!(bench.get_with(LEAF, &token).await, 200);
+    for bad in ["garbage", ""] {
+        assert_eq!(bench.get_with(LEAF, bad).await, 401, "{bad:?}");
+        assert_eq!(bench.get_with("/latest/nothing", bad).await, 401, "{bad:?}");
+    }
+    let token_header = [(TOKEN, token.as_str())];
+    let other = bench.ask_from("10.0.1.12", Method::GET, LEAF, &token_header).await;
+    assert_eq!(other.status().as_u16(), 401);
+    sleep(Duration::from_mins(1)).await;
+    assert_eq!(bench.get_with(LEAF, &token).await, 401);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_from_before_the_pod_was_known_is_still_its_own() {
+    let bench = bench();
+    let token = bench.token("600").await;
+    bench.tell(Event::Applied(Pod::fixture("one", &[POD]).annotated(ROLE, "web")));
+    assert_eq!(bench.get_with(LEAF, &token).await, 200);
+    bench.tell(Event::Deleted(PodUid::new("one")));
+    let later = bench.handler.clock.now() + Duration::from_mins(2);
+    let heir = Pod { created: later, ..Pod::fixture("heir", &[POD]).annotated(ROLE, "web") };
+    bench.tell(Event::Applied(heir));
+    assert_eq!(bench.get_with(LEAF, &token).await, 401);
+}
+
+#[tokio::test(start_paused = true)]
+async fn forwarded_requests_get_no_token_and_cannot_use_one() {
+    let bench = with_pod();
+    let put = [("x-aws-ec2-metadata-token-ttl-seconds", "60"), ("x-forwarded-for", "")];
+    let answer = bench.ask(Method::PUT, "/latest/api/token", &put).await;
+    assert_eq!(answer.status().as_u16(), 403);
+    let token = bench.token("60").await;
+    let get = [(TOKEN, token.as_str()), ("x-forwarded-for", "1.2.3.4")];
+    assert_eq!(bench.ask(Method::GET, LIST, &get).await.status().as_u16(), 403);
+    let v1 = [("x-forwarded-for", "1.2.3.4")];
+    assert_eq!(bench.ask(Method::GET, LIST, &v1).await.status().as_u16(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_tokens_that_differ_are_none() {
+    let bench = with_pod();
+    let token = bench.token("60").await;
+    let same = [(TOKEN, token.as_str()); 2];
+    assert_eq!(bench.ask(Method::GET, LIST, &same).await.status().as_u16(), 200);
+    let differ = [(TOKEN, token.as_str()), (TOKEN, "x")];
+    assert_eq!(bench.ask(Method::GET, LIST, &differ).await.status().as_u16(), 401);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_answer_says_that_it_is_ec2() {
+    let bench = with_pod();
+    for (method, path, status) in [
+        (Method::GET, "/", 200),
+        (Method::GET, "/latest", 200),
+        (Method::GET, LEAF, 200),
+        (Method::GET, "/nothing", 404),
+        (Method::POST, LIST, 405),
+        (Method::GET, "/latest/api/token", 405),
+        (Method::OPTIONS, "/latest/api/token", 200),
+        (Method::PUT, "/latest/api/token", 400),
+        (Method::PUT, "/2021-03-23/api/token", 403),
+    ] {
+        let answer = bench.ask(method.clone(), path, &[]).await;
+        assert_eq!(answer.status().as_u16(), status, "{method} {path}");
+        assert_eq!(answer.headers()["server"], "EC2ws", "{method} {path}");
+    }
+}

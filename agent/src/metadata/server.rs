@@ -1,0 +1,126 @@
+//! HTTP/1 on a socket: one loop accepts, a task each answers, all end at the drain.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use http::request::Parts;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+use super::response::{Answer, page};
+
+/// For the whole head of a request, and for the wait before the next.
+const HEAD_DEADLINE: Duration = Duration::from_secs(5);
+/// For a body that nobody reads.
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
+/// The longest head, in bytes.
+const HEAD_MAX: usize = 16 * 1024;
+/// The longest body that is read past, in bytes.
+const BODY_MAX: usize = 16 * 1024;
+/// For open requests once the agent stops; kubelet's default grace is 30 s.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+/// Before accepting again where the process is out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `stop`, then finishes open requests.
+pub async fn serve<F, A>(listener: TcpListener, answer: F, stop: CancellationToken)
+where
+    F: Fn(IpAddr, Parts) -> A + Send + Sync + 'static,
+    A: Future<Output = Answer> + Send + 'static,
+{
+    let answer = Arc::new(answer);
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(ended) = connections.join_next() => tell_of_panic(ended),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    let connection = connection(stream, peer.ip(), Arc::clone(&answer));
+                    let watched = graceful.watch(connection);
+                    connections.spawn(async move {
+                        if let Err(error) = watched.await {
+                            debug!(%peer, %error, "connection ended early");
+                        }
+                    });
+                }
+                Err(error) => pause(&error).await,
+            },
+        }
+    }
+    drop(listener);
+    if timeout(DRAIN_DEADLINE, graceful.shutdown()).await.is_err() {
+        warn!(open = connections.len(), "connections are cut at the end of the drain");
+    }
+}
+
+fn connection<F, A>(
+    stream: TcpStream,
+    peer: IpAddr,
+    answer: Arc<F>,
+) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error>
+where
+    F: Fn(IpAddr, Parts) -> A + Send + Sync + 'static,
+    A: Future<Output = Answer> + Send + 'static,
+{
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let answer = Arc::clone(&answer);
+        async move {
+            let (head, body) = request.into_parts();
+            let answer = match read_past(body).await {
+                Ok(()) => answer(peer, head).await,
+                Err(status) => page(status),
+            };
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_DEADLINE)
+        .max_buf_size(HEAD_MAX)
+        // `printf … | nc` has sent all it has before it reads.
+        .half_close(true)
+        // Scripts grep for the spelling that EC2 uses.
+        .title_case_headers(true)
+        .serve_connection(TokioIo::new(stream), service)
+}
+
+/// No request has a use for its body, but one that is left in the socket would reset the connection
+/// before the answer is read.
+async fn read_past(body: Incoming) -> Result<(), StatusCode> {
+    if body.is_end_stream() {
+        return Ok(());
+    }
+    match timeout(BODY_DEADLINE, Limited::new(body, BODY_MAX).collect()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+    }
+}
+
+async fn pause(error: &io::Error) {
+    warn!(%error, "cannot accept a connection");
+    sleep(ACCEPT_PAUSE).await;
+}
+
+fn tell_of_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        error!(%error, "a connection's task panicked; please report this");
+    }
+}
