@@ -1,0 +1,240 @@
+//! The one place that knows every part: [`build`] makes and binds them all, [`Bound::run`] attaches
+//! the programs and lives until told to stop.
+
+mod listen;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch as channel;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+pub use self::listen::ListenError;
+
+use crate::callers::Callers;
+use crate::callers::pods::{Change, Index};
+use crate::callers::watch::Watch;
+use crate::clock::Clock;
+use crate::credentials::Broker;
+use crate::credentials::sts::{ConfigError, Sts};
+use crate::kernel::{KernelError, NetnsCookie, PinDirectory, PodCgroup, Programs, Redirect};
+use crate::metadata::{Handler, KeyError, Keys, server};
+use crate::operate::admin;
+use crate::operate::readiness::{Latch, Readiness};
+use crate::operate::shutdown::Signals;
+use crate::operate::supervisor::{Ended, Supervisor};
+use crate::report::Chain;
+use crate::roles::{Decision, Rules};
+use crate::settings::{Listen, Settings};
+
+/// Why the agent does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing says how to reach the API server.
+    #[error(
+        "no Kubernetes client; set KUBECONFIG to a readable kubeconfig, or run in a pod with a ServiceAccount"
+    )]
+    Kubernetes(#[source] Box<kube::Error>),
+    /// Nothing says how to reach AWS.
+    #[error(transparent)]
+    Aws(#[from] ConfigError),
+    /// The kernel does not do its part.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A socket cannot be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The key of tokens cannot be read or made.
+    #[error("no key for IMDSv2 tokens in --state-dir")]
+    Keys(#[from] KeyError),
+    /// A part that must live has ended.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+}
+
+/// What the agent speaks to, outside of this node's kernel.
+pub struct Edges {
+    /// The time of day.
+    pub clock: Clock,
+    /// The API server.
+    pub kubernetes: kube::Client,
+    /// AWS STS.
+    pub sts: Sts,
+}
+
+impl Edges {
+    /// The real ones, from the environment.
+    ///
+    /// # Errors
+    /// Where the environment does not say how to reach them. That they answer is not needed yet.
+    pub async fn connect() -> Result<Self, Error> {
+        let clock = Clock::system();
+        let kubernetes = kube::Client::try_default()
+            .await
+            .map_err(|error| Error::Kubernetes(Box::new(error)))?;
+        let sts = Sts::from_environment(clock.clone()).await?;
+        Ok(Self { clock, kubernetes, sts })
+    }
+}
+
+/// Everything made and bound; nothing attached and nothing served yet.
+pub struct Bound {
+    kernel: Kernel,
+    proxies: Vec<TcpListener>,
+    admin: TcpListener,
+    handler: Handler,
+    watch: Watch,
+    broker: Pin<Box<dyn Future<Output = ()> + Send>>,
+    readiness: Readiness,
+}
+
+struct Kernel {
+    programs: Programs,
+    cgroup: PodCgroup,
+    pins: PinDirectory,
+    attached: Latch,
+}
+
+/// Makes all parts and binds all sockets.
+///
+/// # Errors
+/// The first part that cannot be had; nothing is attached then.
+pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
+    let Edges { clock, kubernetes, sts } = edges;
+    say_limits(&settings);
+    let readiness = Readiness::default();
+    let listen = match settings.listen {
+        Some(listen) => listen,
+        None => listen::primary_addresses()?,
+    };
+    let kernel = prepare_kernel(&settings, listen, &readiness)?;
+    let keys = Keys::open(&settings.state_dir, clock.now())?;
+    let proxies = listen::bind_proxies(listen).await?;
+    let admin = listen::bind_admin(settings.admin_listen).await?;
+    let (index, pods) = channel::channel(Index::default());
+    let callers = Callers::new(pods, listen.addresses().map(|address| address.ip()));
+    let (broker, broker_task) = Broker::new(sts, clock.clone());
+    let watch = Watch {
+        client: kubernetes,
+        node_name: settings.node_name,
+        annotations: settings.rules.keys.all().map(str::to_owned).collect(),
+        index,
+    };
+    let started = clock.now();
+    let rules = Arc::new(settings.rules);
+    let handler = Handler { keys, callers, rules, plan: settings.plan, broker, clock, started };
+    Ok(Bound { kernel, proxies, admin, handler, watch, broker: Box::pin(broker_task), readiness })
+}
+
+impl Bound {
+    /// Attaches the programs and serves until a signal comes, then finishes open requests. The
+    /// programs stay attached: until the next agent comes, pods' connections are refused.
+    ///
+    /// # Errors
+    /// Where the programs cannot be attached, or a part that must live has ended.
+    pub async fn run(self, signals: Signals) -> Result<(), Error> {
+        let Self { mut kernel, proxies, admin, handler, watch, broker, readiness } = self;
+        let stop = CancellationToken::new();
+        let mut servers = Supervisor::default();
+        let mut background = Supervisor::default();
+        let on_change = on_change(Arc::clone(&handler.rules), handler.broker.clone());
+        let listed = readiness.register("the list of this node's pods");
+        let callers = handler.callers.clone();
+        let handler = Arc::new(handler);
+
+        let log = kernel.programs.log()?;
+        background.spawn("the programs' log", async move {
+            if let Err(error) = log.run().await {
+                warn!(error = %Chain(&error), "the programs' log cannot be read");
+            }
+        });
+        background.spawn("the broker", broker);
+        background.spawn("the watch on pods", async move {
+            tokio::join!(watch.run(on_change), async {
+                callers.listed().await;
+                listed.done();
+                info!("this node's pods are known");
+            });
+        });
+        for proxy in proxies {
+            let handler = Arc::clone(&handler);
+            let answer = move |peer, head| {
+                let handler = Arc::clone(&handler);
+                async move { handler.answer(peer, &head).await }
+            };
+            servers.spawn("the metadata service", server::serve(proxy, answer, stop.clone()));
+        }
+        let answer = move |_, head| std::future::ready(admin::answer(&readiness, &head));
+        servers.spawn("the admin endpoint", server::serve(admin, answer, stop.clone()));
+        kernel.attach()?;
+
+        tokio::select! {
+            ended = servers.first_end() => return Err(ended.into()),
+            ended = background.first_end() => return Err(ended.into()),
+            signal = signals.wait() => info!(signal, "stopping; pods are refused until an agent runs again"),
+        }
+        stop.cancel();
+        servers.all_ended().await;
+        Ok(())
+    }
+}
+
+impl Kernel {
+    fn attach(mut self) -> Result<(), Error> {
+        self.programs.attach(&self.cgroup, &self.pins)?;
+        self.attached.done();
+        Ok(())
+    }
+}
+
+fn prepare_kernel(
+    settings: &Settings,
+    listen: Listen,
+    readiness: &Readiness,
+) -> Result<Kernel, Error> {
+    let cgroup = PodCgroup::open(settings.pod_cgroup.as_deref())?;
+    let pins = PinDirectory::create(&settings.bpf_fs)?;
+    let programs = Programs::load(&Redirect {
+        metadata_v4: settings.metadata.v4,
+        metadata_v6: settings.metadata.v6,
+        proxy_v4: listen.v4,
+        proxy_v6: listen.v6,
+        node: NetnsCookie::own()?,
+    })?;
+    Ok(Kernel { programs, cgroup, pins, attached: readiness.register("the eBPF programs") })
+}
+
+/// What follows when the watch tells of a change: a pod that is gone, or has another role now, loses
+/// its session at once; an annotation that cannot be followed is told of, once.
+fn on_change(rules: Arc<Rules>, broker: Broker) -> impl FnMut(&Change) + Send {
+    move |change| match change {
+        Change::Gone(pod) => broker.forget(pod.uid.clone()),
+        Change::Appeared(pod) => {
+            if let Decision::Refused(refusal) = rules.decide(pod) {
+                warn!(%pod, uid = %pod.uid, "{refusal}");
+            }
+        }
+        Change::Changed { before, now } => {
+            let decision = rules.decide(now);
+            if decision == rules.decide(before) {
+                return;
+            }
+            broker.forget(now.uid.clone());
+            if let Decision::Refused(refusal) = decision {
+                warn!(pod = %now, uid = %now.uid, "{refusal}");
+            }
+        }
+    }
+}
+
+fn say_limits(settings: &Settings) {
+    warn!(
+        "this version reads roles from pod annotations alone and enforces no namespace policy: a pod may name any role that this node may assume"
+    );
+    warn!("this version tells pods apart by their source address");
+    if settings.plan.cluster_arn.is_none() {
+        info!("--cluster-arn is not given, so the session tag eks-cluster-arn is left out");
+    }
+}

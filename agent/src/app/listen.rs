@@ -1,0 +1,85 @@
+//! The sockets that pods and probes come to.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+
+use tokio::net::TcpListener;
+
+use crate::settings::{ADMIN_PORT, Listen, PROXY_PORT};
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address is not the node's, or its port is taken.
+    #[error(
+        "cannot listen on {address}; see who has the port (`ss -ltnp sport = :{port}`) and whether the address is this node's, or name another by {flag}",
+        port = address.port()
+    )]
+    Bind {
+        /// What was to be bound.
+        address: SocketAddr,
+        /// The flag that names it.
+        flag: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The node has no route that would tell its address.
+    #[error("this node's primary IPv4 address cannot be told; name it by --listen")]
+    NoPrimary(#[source] io::Error),
+}
+
+/// Binds the sockets for pods.
+pub(super) async fn bind_proxies(listen: Listen) -> Result<Vec<TcpListener>, ListenError> {
+    const FLAG: &str = "--listen";
+    let mut sockets = Vec::new();
+    for address in listen.addresses() {
+        sockets.push(bind(address, FLAG).await?);
+    }
+    Ok(sockets)
+}
+
+/// Binds the socket for probes: as told, else for both families, or for IPv4 where IPv6 is off.
+pub(super) async fn bind_admin(given: Option<SocketAddr>) -> Result<TcpListener, ListenError> {
+    const FLAG: &str = "--admin-listen";
+    if let Some(address) = given {
+        return bind(address, FLAG).await;
+    }
+    match bind((Ipv6Addr::UNSPECIFIED, ADMIN_PORT).into(), FLAG).await {
+        Err(ListenError::Bind { source, .. }) if source.kind() != io::ErrorKind::AddrInUse => {
+            bind((Ipv4Addr::UNSPECIFIED, ADMIN_PORT).into(), FLAG).await
+        }
+        bound => bound,
+    }
+}
+
+async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ListenError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|source| ListenError::Bind { address, flag, source })
+}
+
+/// The addresses that the node would send from to elsewhere. Connecting a datagram socket asks the
+/// kernel's routes and sends nothing; the addresses asked for are nobody's (RFC 5737, RFC 3849).
+pub(super) fn primary_addresses() -> Result<Listen, ListenError> {
+    const NOBODY_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+    const NOBODY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+    let v4 = match source_to(Ipv4Addr::UNSPECIFIED.into(), NOBODY_V4.into()) {
+        Ok(IpAddr::V4(v4)) => SocketAddrV4::new(v4, PROXY_PORT),
+        Ok(IpAddr::V6(_)) => {
+            return Err(ListenError::NoPrimary(io::ErrorKind::AddrNotAvailable.into()));
+        }
+        Err(error) => return Err(ListenError::NoPrimary(error)),
+    };
+    let v6 = match source_to(Ipv6Addr::UNSPECIFIED.into(), NOBODY_V6.into()) {
+        Ok(IpAddr::V6(v6)) if !v6.is_unicast_link_local() => {
+            Some(SocketAddrV6::new(v6, PROXY_PORT, 0, 0))
+        }
+        _ => None,
+    };
+    Ok(Listen { v4, v6 })
+}
+
+fn source_to(unspecified: IpAddr, destination: IpAddr) -> io::Result<IpAddr> {
+    let socket = UdpSocket::bind((unspecified, 0))?;
+    socket.connect((destination, 9))?;
+    Ok(socket.local_addr()?.ip())
+}

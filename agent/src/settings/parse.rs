@@ -1,0 +1,186 @@
+//! Each flag's text, checked. An error says what is wrong with the value and what would be right.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::credentials::session::SessionTags;
+use crate::operate::telemetry::Format;
+use crate::roles::BaseRoleArn;
+
+use super::{Listen, MetadataAddresses, PROXY_PORT};
+
+/// The longest value of a session tag, in characters (AWS STS API Reference, "Tag").
+const TAG_VALUE_MAX: usize = 256;
+
+pub(super) fn node_name(given: Option<String>) -> Result<String, String> {
+    given.filter(|name| !name.is_empty()).ok_or_else(|| {
+        "required; in a DaemonSet set NODE_NAME from the field spec.nodeName".to_owned()
+    })
+}
+
+pub(super) fn absolute(path: PathBuf) -> Result<PathBuf, String> {
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(format!("{:?} is not an absolute path", path.display().to_string()))
+    }
+}
+
+pub(super) fn listen(given: &[String]) -> Result<Option<Listen>, String> {
+    let (mut v4, mut v6) = (None, None);
+    for text in given {
+        let address = socket_address(text)?;
+        let ip = address.ip();
+        if ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() {
+            return Err(format!("pods cannot be redirected to {ip}; name an address of this node"));
+        }
+        let taken = match address {
+            SocketAddr::V4(address) => v4.replace(address).is_some(),
+            SocketAddr::V6(address) => v6.replace(address).is_some(),
+        };
+        if taken {
+            return Err(format!("{text:?} is a second address of its family; name one of each"));
+        }
+    }
+    match v4 {
+        None if given.is_empty() => Ok(None),
+        None => Err("an IPv4 address is needed: it takes what IPv6 cannot".into()),
+        Some(v4) => Ok(Some(Listen { v4, v6 })),
+    }
+}
+
+/// `IP`, `IP:PORT`, `[IPV6]` or `[IPV6]:PORT`.
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(address);
+    }
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    match bare.parse() {
+        Ok(IpAddr::V4(ip)) => Ok(SocketAddrV4::new(ip, PROXY_PORT).into()),
+        Ok(IpAddr::V6(ip)) => Ok(SocketAddrV6::new(ip, PROXY_PORT, 0, 0).into()),
+        Err(_) => Err(format!("{text:?} is no address; write 10.0.0.10 or 10.0.0.10:{PROXY_PORT}")),
+    }
+}
+
+pub(super) fn admin_listen(given: Option<&str>) -> Result<Option<SocketAddr>, String> {
+    given
+        .map(|text| text.parse().map_err(|_| format!("{text:?} is not of the form ADDRESS:PORT")))
+        .transpose()
+}
+
+pub(super) fn metadata(given: &[String]) -> Result<MetadataAddresses, String> {
+    let mut addresses = MetadataAddresses::default();
+    for text in given {
+        let ip: IpAddr = text.parse().map_err(|_| format!("{text:?} is no IP address"))?;
+        if ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || is_mapped(ip) {
+            return Err(format!("{ip} cannot be the metadata service's address"));
+        }
+        let taken = match ip {
+            IpAddr::V4(ip) => addresses.v4.replace(ip).is_some(),
+            IpAddr::V6(ip) => addresses.v6.replace(ip).is_some(),
+        };
+        if taken {
+            return Err(format!("{text:?} is a second address of its family; name one of each"));
+        }
+    }
+    Ok(addresses)
+}
+
+fn is_mapped(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if Ipv6Addr::to_ipv4_mapped(&ip).is_some())
+}
+
+pub(super) fn host_network_pods(given: &str) -> Result<(), String> {
+    match given {
+        "node" => Ok(()),
+        "mapped" | "deny" => Err(format!("{given:?} is not in this version; only `node` is")),
+        _ => Err(format!("{given:?} is unknown; only `node` is in this version")),
+    }
+}
+
+pub(super) fn annotation_prefix(prefix: String) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.' || c == '-';
+    if prefix.is_empty() || prefix.len() > 253 || !prefix.chars().all(allowed) {
+        return Err(format!("{prefix:?} is no prefix of annotations, such as iam.amazonaws.com"));
+    }
+    Ok(prefix)
+}
+
+pub(super) fn base(given: Option<&str>) -> Result<Option<BaseRoleArn>, String> {
+    match given {
+        None => Ok(None),
+        Some("auto") => Err("`auto` is not in this version; write the ARN".into()),
+        Some(text) => text.parse().map(Some).map_err(|error| {
+            format!("{text:?} is refused: {error}; write arn:aws:iam::ACCOUNT:role/")
+        }),
+    }
+}
+
+pub(super) fn session_tags(given: &str) -> Result<SessionTags, String> {
+    match given {
+        "pod" => Ok(SessionTags::Pod),
+        "workload" => Ok(SessionTags::Workload),
+        "none" => Ok(SessionTags::None),
+        _ => Err(format!("{given:?} is unknown; write `pod`, `workload` or `none`")),
+    }
+}
+
+pub(super) fn cluster_name(
+    given: Option<String>,
+    tagged: bool,
+) -> Result<Option<Box<str>>, String> {
+    match given.filter(|name| !name.is_empty()) {
+        None if tagged => Err(
+            "required for the session tag eks-cluster-name; or send no tags by --session-tags=none"
+                .into(),
+        ),
+        name => name.map(tag_value).transpose(),
+    }
+}
+
+pub(super) fn cluster_arn(given: Option<String>) -> Result<Option<Box<str>>, String> {
+    let arn = given.filter(|arn| !arn.is_empty());
+    if let Some(arn) = arn.as_ref().filter(|arn| !arn.starts_with("arn:")) {
+        return Err(format!("{arn:?} is no ARN, such as arn:aws:eks:REGION:ACCOUNT:cluster/NAME"));
+    }
+    arn.map(tag_value).transpose()
+}
+
+/// AWS STS API Reference, "Tag": never cut, or two clusters could look alike to a policy.
+fn tag_value(value: String) -> Result<Box<str>, String> {
+    let allowed = |c: char| c.is_alphanumeric() || " _.:/=+-@".contains(c);
+    if value.chars().count() > TAG_VALUE_MAX || !value.chars().all(allowed) {
+        return Err(format!(
+            "{value:?} is no session tag: at most {TAG_VALUE_MAX} letters, digits, spaces and _.:/=+-@"
+        ));
+    }
+    Ok(value.into())
+}
+
+pub(super) fn session_duration(given: &str) -> Result<Duration, String> {
+    let allowed = Duration::from_mins(15)..=Duration::from_hours(12);
+    let parsed = given.parse::<jiff::SignedDuration>().ok();
+    parsed
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .filter(|duration| allowed.contains(duration) && duration.subsec_nanos() == 0)
+        .ok_or_else(|| format!("{given:?} is not from 15m to 12h; write 1h, or 90m"))
+}
+
+pub(super) fn log_format(given: Option<&str>) -> Result<Format, String> {
+    match given {
+        None => Ok(Format::for_stderr()),
+        Some("text") => Ok(Format::Text),
+        Some("json") => Ok(Format::Json),
+        Some(other) => Err(format!("{other:?} is unknown; write `text` or `json`")),
+    }
+}
+
+pub(super) fn log_level(given: String) -> Result<String, String> {
+    match EnvFilter::builder().parse(&given) {
+        Ok(_) => Ok(given),
+        Err(error) => Err(format!("{given:?} is no filter ({error}); write `info` or `debug`")),
+    }
+}

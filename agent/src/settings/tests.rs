@@ -1,0 +1,117 @@
+//! Flags as people write them.
+
+use std::time::Duration;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use super::*;
+
+fn settings(flags: &[&str]) -> Result<Settings, Mistakes> {
+    let line = ["podrole", "agent"].iter().chain(flags);
+    match Arguments::try_parse_from(line).unwrap().command {
+        Command::Agent(arguments) => Settings::from_arguments(*arguments),
+        Command::Detach(_) => panic!("not the agent"),
+    }
+}
+
+/// The least that is enough, and `flags`.
+fn with(flags: &[&str]) -> Result<Settings, Mistakes> {
+    settings(&[&["--node-name=n", "--cluster-name=c"], flags].concat())
+}
+
+#[track_caller]
+fn refused(flags: &[&str], flag: &str, what: &str) {
+    let mistakes = with(flags).unwrap_err().to_string();
+    let line = mistakes.lines().find(|line| line.contains(flag));
+    assert!(line.is_some_and(|line| line.contains(what)), "{mistakes}");
+}
+
+#[test]
+fn the_defaults_are_those_of_the_documentation() {
+    let settings = with(&[]).unwrap();
+    assert_eq!(settings.bpf_fs, PathBuf::from("/sys/fs/bpf"));
+    assert_eq!(settings.state_dir, PathBuf::from("/var/lib/podrole"));
+    assert_eq!(settings.metadata.v4, Some(Ipv4Addr::new(169, 254, 169, 254)));
+    assert_eq!(settings.metadata.v6, Some("fd00:ec2::254".parse().unwrap()));
+    assert_eq!(settings.plan.tags, SessionTags::Pod);
+    assert_eq!(settings.plan.duration, Duration::from_hours(1));
+    assert_eq!(&*settings.rules.keys.role, "iam.amazonaws.com/role");
+    assert!(settings.listen.is_none());
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let flags = ["--session-duration=1m", "--listen=nowhere", "--base-role-arn=x", "--bpf-fs=bpf"];
+    let mistakes = settings(&flags).unwrap_err().to_string();
+    for flag in [
+        "--node-name",
+        "--cluster-name",
+        "--session-duration",
+        "--listen",
+        "--base-role-arn",
+        "--bpf-fs",
+    ] {
+        assert!(mistakes.contains(flag), "{flag} is missing in: {mistakes}");
+    }
+}
+
+#[test]
+fn listen_takes_one_address_of_each_family() {
+    let listen = with(&["--listen=10.0.0.10", "--listen=[fd00::10]:99"]).unwrap().listen.unwrap();
+    assert_eq!(listen.v4, "10.0.0.10:16925".parse().unwrap());
+    assert_eq!(listen.v6, Some("[fd00::10]:99".parse().unwrap()));
+    let v6 = with(&["--listen=10.0.0.10", "--listen=fd00::10"]).unwrap().listen.unwrap().v6;
+    assert_eq!(v6, Some("[fd00::10]:16925".parse().unwrap()));
+    refused(&["--listen=10.0.0.10", "--listen=10.0.0.11"], "--listen", "second address");
+    refused(&["--listen=fd00::10"], "--listen", "IPv4");
+    refused(&["--listen=127.0.0.1"], "--listen", "cannot be redirected");
+    refused(&["--listen=0.0.0.0"], "--listen", "cannot be redirected");
+}
+
+#[test]
+fn metadata_addresses_are_real_ones() {
+    let only_v4 = with(&["--metadata-address=169.254.169.254"]).unwrap().metadata;
+    assert_eq!(only_v4.v6, None);
+    refused(&["--metadata-address=here"], "--metadata-address", "no IP address");
+    refused(&["--metadata-address=::"], "--metadata-address", "cannot be");
+    refused(&["--metadata-address=::ffff:169.254.169.254"], "--metadata-address", "cannot be");
+    refused(&["--metadata-address=1.2.3.4,1.2.3.5"], "--metadata-address", "second");
+}
+
+#[test]
+fn durations_are_those_that_sts_takes() {
+    assert_eq!(with(&["--session-duration=90m"]).unwrap().plan.duration.as_secs(), 5400);
+    for bad in ["14m", "13h", "-1h", "1", "an hour", ""] {
+        refused(&[&format!("--session-duration={bad}")], "--session-duration", "15m to 12h");
+    }
+}
+
+#[test]
+fn a_cluster_name_is_needed_only_for_tags() {
+    let mistakes = settings(&["--node-name=n"]).unwrap_err().to_string();
+    assert!(mistakes.contains("--cluster-name: required"), "{mistakes}");
+    let untagged = settings(&["--node-name=n", "--session-tags=none"]).unwrap();
+    assert_eq!(untagged.plan.cluster_name, None);
+    let mistakes = settings(&["--node-name=n", "--cluster-name=a\nb"]).unwrap_err().to_string();
+    assert!(mistakes.contains("no session tag"), "{mistakes}");
+    refused(&["--cluster-arn=prod"], "--cluster-arn", "no ARN");
+    refused(&["--session-tags=some"], "--session-tags", "unknown");
+}
+
+#[test]
+fn each_flag_is_an_environment_variable_too() {
+    let podrole = Arguments::command();
+    for command in podrole.get_subcommands() {
+        for flag in command.get_arguments().filter(|flag| !flag.is_hide_set()) {
+            let Some(name) = flag.get_long().filter(|name| *name != "help") else { continue };
+            let variable = format!("PODROLE_{}", name.replace('-', "_").to_uppercase());
+            assert_eq!(flag.get_env(), Some(variable.as_ref()), "--{name}");
+        }
+    }
+}
+
+#[test]
+fn what_this_version_lacks_is_said() {
+    refused(&["--host-network-pods=mapped"], "--host-network-pods", "not in this version");
+    refused(&["--base-role-arn=auto"], "--base-role-arn", "not in this version");
+}
