@@ -1,1 +1,3 @@
 //! podrole on one pretend node.
+
+pub mod pretend;

@@ -1,0 +1,17 @@
+//! Pretend AWS and Kubernetes servers, as strict as the real ones where podrole could get it wrong.
+//!
+//! The binary `podrole-pretend` runs one of them per process, so that each can live in a network
+//! namespace of its own. A test steers it by the control endpoints under `/_pretend/`, and reads
+//! with [`log::read`] what arrived.
+//!
+//! - [`sts`]: AssumeRole and `GetCallerIdentity`, parameters and signatures checked
+//! - [`metadata`]: the EC2 instance metadata service of the node
+//! - [`kubernetes`]: lists, watches and writes of the few resources that podrole uses
+
+pub mod kubernetes;
+pub mod log;
+pub mod metadata;
+pub mod node;
+pub mod random;
+pub mod serve;
+pub mod sts;
