@@ -1,3 +1,31 @@
-//! podrole on one pretend node.
+//! podrole on one pretend node: pods as network namespaces in cgroups, pretend AWS and Kubernetes
+//! servers, real clients, and the real agent as a child process.
+//!
+//! ```text
+//!  pod 10.0.1.11 ── veth ── node 10.0.0.10 ── veth ── outside 10.0.0.1: STS
+//!  fd00:a:1::11             fd00:a::10                169.254.169.254, fd00:ec2::254: metadata service
+//!  (one per pod)            agent, API server         169.254.170.23, 169.254.169.253: bystanders
+//! ```
+//!
+//! Everything of one [`cluster::Cluster`] carries a name of its own, so clusters run side by side, in
+//! one test process or several. Kernel tests need root, cgroup2 and iproute2, and say so.
 
+pub mod agent;
+pub mod aws;
+pub mod bpffs;
+pub mod cgroup;
+pub mod clients;
+pub mod cluster;
+pub mod curl;
+pub mod expect;
+pub mod http;
+pub mod kubernetes;
+pub mod leftovers;
+pub mod netns;
+pub mod place;
+pub mod pod;
 pub mod pretend;
+pub mod probe;
+pub mod process;
+pub mod reach;
+pub mod wait;

@@ -1,0 +1,119 @@
+//! The pretend AWS of a cluster, seen from the harness: what it was asked, and how it shall answer.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::curl;
+use crate::place::Place;
+use crate::pod::Address;
+use crate::pretend::log::{self, Entry};
+use crate::pretend::sts::asked::Asked;
+use crate::pretend::sts::behaviour::{Behaviour, Setting, Way};
+use crate::pretend::{metadata, sts};
+use crate::process::{self, Process};
+use crate::wait;
+
+/// Where STS listens, outside of the node.
+pub const STS_ADDRESS: &str = "10.0.0.1:8080";
+/// As clients take it.
+pub const STS_URL: &str = "http://10.0.0.1:8080";
+/// Where the real metadata service listens.
+const METADATA_ADDRESSES: [&str; 2] = ["169.254.169.254:80", "[fd00:ec2::254]:80"];
+
+/// The ARN of a role of the test account, which is not the node's.
+#[must_use]
+pub fn role_arn(name: &str) -> String {
+    format!("arn:aws:iam::444455556666:role/{name}")
+}
+
+/// The pretend STS.
+#[derive(Debug)]
+pub struct Sts {
+    _process: Process,
+    place: Place,
+    log: PathBuf,
+}
+
+/// The pretend instance metadata service of the node.
+#[derive(Debug)]
+pub struct Metadata {
+    _process: Process,
+    log: PathBuf,
+}
+
+impl Sts {
+    /// Starts it in `place`.
+    pub fn start(place: &Place, directory: &Path) -> Result<Self> {
+        let log = directory.join("sts.requests");
+        let process = start(place, "sts", &[STS_ADDRESS], directory, &log)?;
+        Ok(Self { _process: process, place: place.clone(), log })
+    }
+
+    /// The AssumeRole requests that arrived so far for a role of the test account.
+    pub fn asked_for(&self, role: &str) -> Result<Vec<Asked>> {
+        let arn = role_arn(role);
+        let entries: Vec<Entry<sts::Line>> = log::read(&self.log)?;
+        let asked = entries.into_iter().filter_map(|entry| entry.line.asked);
+        Ok(asked.filter(|asked| asked.role_arn == arn).collect())
+    }
+
+    /// Waits until an AssumeRole for a role of the test account has arrived.
+    pub fn wait_for_request(&self, role: &str) -> Result<()> {
+        wait::until_true(&format!("an AssumeRole of {role}"), || {
+            Ok(!self.asked_for(role)?.is_empty())
+        })
+    }
+
+    /// Makes it answer so, from now on and only after `delay`, whoever asks for `role` of the test
+    /// account.
+    pub fn behave(&self, role: &str, answer: Way, delay: Duration) -> Result<()> {
+        let mut behaviour = Behaviour::of(answer);
+        behaviour.delay_ms = u64::try_from(delay.as_millis())?;
+        let setting = Setting { role: Some(role_arn(role)), behaviour };
+        let url = format!("{STS_URL}/_pretend/behaviour");
+        let json = [("Content-Type", "application/json")];
+        let body = serde_json::to_string(&setting)?;
+        curl::request(&self.place, "PUT", &url, &json, &body)?.ok().context(body)?;
+        Ok(())
+    }
+}
+
+impl Metadata {
+    /// Starts it in `place`.
+    pub fn start(place: &Place, directory: &Path) -> Result<Self> {
+        let log = directory.join("metadata.requests");
+        let process = start(place, "metadata", &METADATA_ADDRESSES, directory, &log)?;
+        Ok(Self { _process: process, log })
+    }
+
+    /// All requests that arrived so far.
+    pub fn requests(&self) -> Result<Vec<Entry<metadata::Line>>> {
+        log::read(&self.log)
+    }
+
+    /// How many requests came from the addresses of pods.
+    pub fn requests_of_pods(&self) -> Result<usize> {
+        let requests = self.requests()?;
+        Ok(requests.iter().filter(|request| Address::of(request.peer.ip()).is_some()).count())
+    }
+}
+
+fn start(
+    place: &Place,
+    which: &str,
+    addresses: &[&str],
+    directory: &Path,
+    log: &Path,
+) -> Result<Process> {
+    let mut command = place.command(process::own_binary("podrole-pretend")?)?;
+    command.args([which, "--until-stdin-closes", "--log"]).arg(log);
+    for address in addresses {
+        command.args(["--listen", address]);
+    }
+    let output = directory.join(format!("{which}.log"));
+    let mut process = Process::spawn(&format!("the pretend {which}"), &mut command, &output)?;
+    process.wait_for_lines("listening on", addresses.len())?;
+    Ok(process)
+}

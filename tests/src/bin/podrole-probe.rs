@@ -1,0 +1,87 @@
+//! Talks to one address from inside a pod and prints what came of it as JSON; also the echo server
+//! that stands for everything that podrole must leave alone.
+
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use podrole_tests::probe::{self, Manner};
+
+/// A pod's socket.
+#[derive(Parser)]
+struct Flags {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Sends standard input over TCP connections.
+    Tcp {
+        #[command(flatten)]
+        target: Target,
+        /// How many connections at once.
+        #[arg(long, default_value_t = 1)]
+        times: u32,
+        /// Close right after sending.
+        #[arg(long)]
+        hang_up: bool,
+    },
+    /// Sends standard input as a datagram.
+    Udp {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Answers on these addresses until standard input closes.
+    Echo {
+        #[arg(long)]
+        tcp: Vec<SocketAddr>,
+        #[arg(long)]
+        udp: Vec<SocketAddr>,
+    },
+}
+
+#[derive(Args)]
+struct Target {
+    /// Where to.
+    address: SocketAddr,
+    /// How long the whole may take.
+    #[arg(long, default_value_t = 5000)]
+    patience_ms: u64,
+}
+
+fn main() -> Result<ExitCode> {
+    match Flags::parse().command {
+        Command::Tcp { target, times, hang_up } => {
+            let manner = Manner { patience: target.patience(), hang_up };
+            let exchanges = probe::tcp_at_once(target.address, &input()?, manner, times);
+            println!("{}", serde_json::to_string(&exchanges)?);
+        }
+        Command::Udp { target } => {
+            let manner = Manner { patience: target.patience(), hang_up: false };
+            let exchange = probe::udp(target.address, &input()?, manner);
+            println!("{}", serde_json::to_string(&[exchange])?);
+        }
+        Command::Echo { tcp, udp } => {
+            thread::spawn(move || probe::echo(&tcp, &udp, |at| println!("listening on {at}")));
+            input()?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Target {
+    fn patience(&self) -> Duration {
+        Duration::from_millis(self.patience_ms)
+    }
+}
+
+fn input() -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,158 @@
+//! The Kubernetes API as the tests use it: objects written by plain HTTP, and outages.
+//!
+//! The server is the pretend one, or a real kube-apiserver with etcd where `KUBEBUILDER_ASSETS` names
+//! the directory of their binaries.
+
+mod server;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::curl::{self, Reply};
+use crate::place::Place;
+use crate::wait;
+use server::Server;
+
+/// A running API server.
+#[derive(Debug)]
+pub struct Kubernetes {
+    server: Server,
+    place: Place,
+    kubeconfig: PathBuf,
+}
+
+/// A request that the API server got from somebody else than the harness.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// `GET`, …; a watch is a `GET` too.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+}
+
+impl Kubernetes {
+    /// Starts an API server in `place` that keeps its files in `directory`, and waits until it answers.
+    pub fn start(place: &Place, directory: &Path) -> Result<Self> {
+        let server = Server::start(place, directory)?;
+        let kubeconfig = directory.join("kubeconfig");
+        fs::write(&kubeconfig, kubeconfig_of(server.url(), server::TOKEN).to_string())?;
+        let kubernetes = Self { server, place: place.clone(), kubeconfig };
+        kubernetes.wait_until_ready()?;
+        Ok(kubernetes)
+    }
+
+    fn wait_until_ready(&self) -> Result<()> {
+        wait::until_true("the API server", || {
+            Ok(self.request("GET", "/readyz", "", &Value::Null).is_ok_and(|r| r.status == 200))
+        })
+    }
+
+    /// A kubeconfig that may do everything.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Makes a namespace, where there is none of that name yet.
+    pub fn ensure_namespace(&self, name: &str) -> Result<()> {
+        let namespace = json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name }
+        });
+        let reply = self.request("POST", "/api/v1/namespaces", "application/json", &namespace)?;
+        if reply.status != 409 {
+            reply.ok().with_context(|| format!("create namespace {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Creates a pod and gives the UID that the server chose.
+    pub fn create_pod(&self, namespace: &str, pod: &Value) -> Result<String> {
+        let path = format!("/api/v1/namespaces/{namespace}/pods");
+        let created: Value = serde_json::from_str(
+            &self.request("POST", &path, "application/json", pod)?.ok().context("create a pod")?,
+        )?;
+        let uid = created.pointer("/metadata/uid").and_then(Value::as_str);
+        uid.map(str::to_owned).context("the server gave a pod without UID")
+    }
+
+    /// Changes a pod by a merge patch (RFC 7396).
+    pub fn patch_pod(&self, namespace: &str, name: &str, patch: &Value) -> Result<()> {
+        self.patch(&format!("/api/v1/namespaces/{namespace}/pods/{name}"), patch)
+    }
+
+    /// Changes a pod's status by a merge patch.
+    pub fn patch_pod_status(&self, namespace: &str, name: &str, status: &Value) -> Result<()> {
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/status");
+        self.patch(&path, &json!({ "status": status }))
+    }
+
+    /// Deletes a pod at once, as kubelet does when its containers are gone.
+    pub fn delete_pod(&self, namespace: &str, name: &str) -> Result<()> {
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
+        let options = json!({
+            "apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0
+        });
+        self.request("DELETE", &path, "application/json", &options)?.ok().context(path)?;
+        Ok(())
+    }
+
+    /// What the server was asked by others than the harness, oldest first.
+    pub fn seen(&self) -> Result<Vec<Seen>> {
+        self.server.seen()
+    }
+
+    /// Cuts all open watches.
+    pub fn cut_watches(&self) -> Result<()> {
+        self.server.cut_watches(&self.place)?;
+        self.wait_until_ready()
+    }
+
+    /// Forgets all history, so that whoever resumes a watch is told `410 Gone`, and cuts all watches.
+    pub fn forget_history(&self) -> Result<()> {
+        self.server.forget_history(&self.place)?;
+        self.wait_until_ready()
+    }
+
+    /// Answers nobody any more, until [`Kubernetes::recover`].
+    pub fn fail(&self) -> Result<()> {
+        self.server.fail(&self.place)
+    }
+
+    /// Ends what [`Kubernetes::fail`] began.
+    pub fn recover(&self) -> Result<()> {
+        self.server.recover(&self.place)?;
+        self.wait_until_ready()
+    }
+
+    fn patch(&self, path: &str, change: &Value) -> Result<()> {
+        let reply = self.request("PATCH", path, "application/merge-patch+json", change)?;
+        reply.ok().with_context(|| format!("patch {path}"))?;
+        Ok(())
+    }
+
+    fn request(&self, method: &str, path: &str, content: &str, body: &Value) -> Result<Reply> {
+        let authorization = format!("Bearer {}", server::TOKEN);
+        let headers = [("Authorization", authorization.as_str()), ("Content-Type", content)];
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let url = format!("{}{path}", self.server.url());
+        curl::request(&self.place, method, &url, &headers, &body)
+    }
+}
+
+/// A kubeconfig is YAML, of which JSON is a part.
+fn kubeconfig_of(url: &str, token: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{
+            "name": "test",
+            "cluster": { "server": url, "insecure-skip-tls-verify": true }
+        }],
+        "users": [{ "name": "test", "user": { "token": token } }],
+        "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
+        "current-context": "test"
+    })
+}
