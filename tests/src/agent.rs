@@ -1,5 +1,6 @@
 //! The real agent as a child process in the node's network namespace.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
@@ -45,6 +46,7 @@ pub struct AgentBuilder<'c> {
     cluster: &'c Cluster,
     place: Place,
     binary: Option<PathBuf>,
+    wrapper: Vec<String>,
     flags: Vec<(String, String)>,
     environment: Vec<(String, String)>,
 }
@@ -77,6 +79,7 @@ impl<'c> AgentBuilder<'c> {
             cluster,
             place: cluster.node_place(),
             binary: None,
+            wrapper: Vec::new(),
             flags: flags.map(owned).into(),
             environment: environment.map(owned).into(),
         }
@@ -85,6 +88,12 @@ impl<'c> AgentBuilder<'c> {
     /// Another binary than the environment names.
     pub fn binary(mut self, path: PathBuf) -> Self {
         self.binary = Some(path);
+        self
+    }
+
+    /// Started by another program, which takes rights or mounts away first.
+    pub fn under(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
@@ -139,8 +148,10 @@ impl<'c> AgentBuilder<'c> {
 
     fn command(&self) -> Result<Command> {
         let binary = self.binary.clone().map_or_else(binary, Ok)?;
-        let mut command = self.place.command(binary)?;
-        command.arg("agent").envs(self.environment.iter().cloned());
+        let mut words = self.wrapper.iter().map(OsString::from).chain([binary.into()]);
+        let first = words.next().context("there is the binary at least")?;
+        let mut command = self.place.command(first)?;
+        command.args(words).arg("agent").envs(self.environment.iter().cloned());
         for (flag, value) in &self.flags {
             command.args([flag, value]);
         }

@@ -6,6 +6,7 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 use podrole_tests::agent::AgentBuilder;
+use podrole_tests::cgroup;
 use podrole_tests::cluster::Cluster;
 use podrole_tests::pod::Pod;
 
@@ -137,6 +138,34 @@ fn a_machine_that_does_not_fit_is_told_by_name() -> Result<()> {
             ),
         ];
         check(cluster, &pod, mistakes, &[1, 2])
+    })
+}
+
+#[test]
+fn a_kernel_that_does_not_do_its_part_is_told_by_name() -> Result<()> {
+    Cluster::with(|cluster| {
+        let pod = cluster.pod("web").role("web").start()?;
+        let mount = cgroup::mount_point()?.display().to_string();
+        let without_cgroup2 = format!("umount --lazy {mount} && exec \"$0\" \"$@\"");
+        let mistakes: Vec<Mistake<'_>> = vec![
+            (
+                "no right to load programs",
+                cluster.agent().under(&["setpriv", "--bounding-set=-bpf,-sys_admin"]),
+                words(&["eBPF", "CAP_BPF"]),
+            ),
+            (
+                "no cgroup2",
+                cluster.agent().without("--pod-cgroup").under(&[
+                    "unshare",
+                    "--mount",
+                    "sh",
+                    "-c",
+                    &without_cgroup2,
+                ]),
+                words(&["cgroup2"]),
+            ),
+        ];
+        check(cluster, &pod, mistakes, &[1])
     })
 }
 
