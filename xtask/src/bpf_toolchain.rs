@@ -34,7 +34,7 @@ impl BpfToolchain {
     /// The first way that is open; installs what is missing.
     pub(crate) fn find_or_install(workspace: &Workspace) -> Result<Self> {
         let ways =
-            [nightly::installed, debian_web::installed, nightly::install, debian_web::install];
+            [nightly::installed, debian_web::installed, debian_web::install, nightly::install];
         let mut refusals = Vec::new();
         for way in ways {
             match way().and_then(|compiler| Self::with_linker(workspace, compiler)) {
