@@ -3,10 +3,12 @@
 //! The server is the pretend one, or a real kube-apiserver with etcd where `KUBEBUILDER_ASSETS` names
 //! the directory of their binaries.
 
+mod real;
 mod server;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -15,6 +17,9 @@ use crate::curl::{self, Reply};
 use crate::place::Place;
 use crate::wait;
 use server::Server;
+
+/// How long a server may take to answer: a real one needs seconds of an idle machine.
+const START: Duration = wait::PATIENCE.saturating_mul(3);
 
 /// A running API server.
 #[derive(Debug)]
@@ -45,9 +50,15 @@ impl Kubernetes {
     }
 
     fn wait_until_ready(&self) -> Result<()> {
-        wait::until_true("the API server", || {
-            Ok(self.request("GET", "/readyz", "", &Value::Null).is_ok_and(|r| r.status == 200))
-        })
+        let mut last = String::from("no answer");
+        let ready = wait::until("the API server", START, || {
+            self.server.ensure_running()?;
+            let reply = self.request("GET", "/readyz", "", &Value::Null);
+            let ready = reply.as_ref().is_ok_and(|reply| reply.status == 200);
+            last = reply.map_or_else(|e| format!("{e:#}"), |r| format!("{} {}", r.status, r.body));
+            Ok(ready.then_some(()))
+        });
+        ready.with_context(|| format!("last of /readyz: {last}"))
     }
 
     /// A kubeconfig that may do everything.

@@ -141,16 +141,32 @@ impl Process {
             {
                 return Ok(Some(()));
             }
-            if let Some(status) = self.child.try_wait()? {
-                bail!("{} ended ({status}): {}", self.name, output.trim());
-            }
+            self.ensure_running()?;
             Ok(None)
         })
+    }
+
+    /// Does nothing while it runs.
+    ///
+    /// # Errors
+    /// Where it has ended: how, and the last that it wrote.
+    pub fn ensure_running(&mut self) -> Result<()> {
+        const LINES: usize = 20;
+        let Some(status) = self.child.try_wait()? else { return Ok(()) };
+        let output = self.output()?;
+        let lines: Vec<&str> = output.trim().lines().collect();
+        let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default().join("\n");
+        bail!("{} ended ({status}): {last}", self.name)
     }
 
     /// Whether it has ended, and how.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
+    }
+
+    /// Closes its standard input, which ends those that heed it.
+    pub fn close_input(&mut self) {
+        drop(self.child.stdin.take());
     }
 
     /// Sends it a signal.
