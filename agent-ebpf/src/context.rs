@@ -20,7 +20,6 @@ pub(crate) fn set_address4(ctx: &SockAddrContext, address: u32) {
 }
 
 /// The IPv6 address, in network order.
-#[expect(clippy::inline_always, reason = "a BPF call passes registers, not arrays")]
 #[inline(always)]
 pub(crate) fn address6(ctx: &SockAddrContext) -> [u32; 4] {
     // SAFETY: as in `address4`.
@@ -34,7 +33,6 @@ pub(crate) fn address6(ctx: &SockAddrContext) -> [u32; 4] {
     }
 }
 
-#[expect(clippy::inline_always, reason = "a BPF call passes registers, not arrays")]
 #[inline(always)]
 pub(crate) fn set_address6(ctx: &SockAddrContext, [a, b, c, d]: [u32; 4]) {
     // SAFETY: as in `set_address4`.

@@ -13,14 +13,144 @@ pub const ABI: u32 = 1;
 /// Metadata Service to access instance metadata").
 pub const METADATA_PORT: u16 = 80;
 
-/// Programs on the hooks of the pods' cgroup; each is named as its hook.
-pub const PROGRAMS: [&str; 4] = ["connect4", "connect6", "getpeername4", "getpeername6"];
+/// Programs on the hooks of the pods' cgroup, each named as its hook, in the order in which they are
+/// attached: what refuses comes before what redirects.
+pub const CGROUP_PROGRAMS: [&str; 9] = [
+    "egress",
+    "sendmsg4",
+    "sendmsg6",
+    "bind4",
+    "bind6",
+    "getpeername4",
+    "getpeername6",
+    "connect4",
+    "connect6",
+];
+
+/// The program on the way out of each interface that is no pod's.
+pub const FORWARD_PROGRAM: &str = "forward";
+
+/// Maps, by symbol name. They are pinned, so that they outlive the agent with the programs.
+pub mod map {
+    /// [`PodMode`](super::PodMode) by the id of a pod's cgroup; a pod that is not in it is enforced.
+    /// Id 0, which no cgroup has, is the node.
+    pub const MODES: &str = "MODES";
+    /// [`Record`](super::Record) by [`Connection`](super::Connection).
+    pub const RECORDS: &str = "RECORDS";
+    /// `u64` for each CPU, by [`Event`](super::Event).
+    pub const EVENTS: &str = "EVENTS";
+    /// `u64`: packets that came in by the interface of this index and were dropped on the way out.
+    pub const FORWARDED: &str = "FORWARDED";
+    /// The node's own addresses, as in [`Connection`](super::Connection). Asked only on kernels whose
+    /// packet programs cannot tell a network namespace (before 6.15).
+    pub const NODE_ADDRESSES: &str = "NODE_ADDRESSES";
+    /// Indexes of interfaces whose packets pass the forward guard.
+    pub const EXEMPT_INTERFACES: &str = "EXEMPT_INTERFACES";
+    /// What each pod may still send in SYNs to the proxy: [`Bucket`](super::Bucket).
+    pub const BUCKETS: &str = "BUCKETS";
+}
+
+/// How many pods' modes there is room for.
+pub const MODES_MAX: usize = 16_384;
+/// How many connections may be on their way to the proxy; the oldest give way.
+pub const RECORDS_MAX: usize = 65_536;
+/// SYNs to the proxy that a pod may send in a second.
+pub const SYNS_PER_SECOND: u64 = 200;
+/// SYNs to the proxy that a pod may send at once.
+pub const SYNS_AT_ONCE: u64 = 400;
+
+/// What a pod's entry in [`map::MODES`] says.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PodMode {
+    /// One of [`PodMode`]'s constants.
+    pub mode: u32,
+    /// 1 for a pod in the node's network namespace.
+    pub host_network: u32,
+}
+
+impl PodMode {
+    /// Redirected and guarded: the same as no entry.
+    pub const ENFORCE: u32 = 0;
+    /// Left alone: the agent itself.
+    pub const EXEMPT: u32 = 1;
+    /// Of the node: somebody else answers on the proxy's port, so nobody is sent there.
+    pub const REFUSE: u32 = 2;
+}
+
+/// Who is on the way to the proxy: the address and port that it will see.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The source address in network order; IPv4 as an IPv4-mapped one.
+    pub address: [u32; 4],
+    /// The source port, in host order.
+    pub port: u32,
+}
+
+/// What the kernel saw of a connection when its SYN left.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The id of the cgroup that the *socket* was made in (`bpf_sk_cgroup_id`).
+    pub cgroup: u64,
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub at: u64,
+}
+
+/// A token bucket of SYNs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// Nanoseconds of credit: one SYN costs a second's share.
+    pub credit: u64,
+    /// When it was last filled: `CLOCK_MONOTONIC`, nanoseconds.
+    pub at: u64,
+}
+
+/// What is counted.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A connection was sent to the proxy.
+    Redirected = 0,
+    /// A connect to another port or protocol of a metadata address was refused.
+    ConnectRefused = 1,
+    /// A datagram to a metadata address was refused.
+    DatagramRefused = 2,
+    /// A packet of a pod's socket to a metadata address was dropped.
+    PacketDropped = 3,
+    /// A packet that the node would have forwarded to a metadata address was dropped.
+    ForwardDropped = 4,
+    /// A pod in the node's network namespace was refused one of podrole's ports.
+    BindRefused = 5,
+    /// A SYN to the proxy was dropped because its pod sends too many.
+    SynDropped = 6,
+}
+
+impl Event {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 7] = [
+        Self::Redirected,
+        Self::ConnectRefused,
+        Self::DatagramRefused,
+        Self::PacketDropped,
+        Self::ForwardDropped,
+        Self::BindRefused,
+        Self::SynDropped,
+    ];
+}
+
+const _: () = assert!(size_of::<PodMode>() == 8);
+const _: () = assert!(size_of::<Connection>() == 20);
+const _: () = assert!(size_of::<Record>() == 16);
+const _: () = assert!(size_of::<Bucket>() == 16);
 
 /// Variables that the agent sets before it loads the programs, by symbol name.
 pub mod variable {
-    /// `u32`: the metadata service's IPv4 address; 0 (nobody's address) redirects none.
+    /// `u32`: the metadata service's IPv4 address; 0 (nobody's address) for none.
     pub const METADATA_V4: &str = "METADATA_V4";
-    /// `[u32; 4]`: the metadata service's IPv6 address; all 0 redirects none.
+    /// `[u32; 4]`: the metadata service's IPv6 address; all 0 for none.
     pub const METADATA_V6: &str = "METADATA_V6";
     /// `u32`: the proxy's IPv4 address.
     pub const PROXY_V4: &str = "PROXY_V4";
@@ -31,9 +161,19 @@ pub mod variable {
     pub const PROXY_V6: &str = "PROXY_V6";
     /// `u32`: the proxy's port at [`PROXY_V6`], in network order in the low half.
     pub const PROXY_V6_PORT: &str = "PROXY_V6_PORT";
-    /// `u64`: the cookie of the node's network namespace (`SO_NETNS_COOKIE`). Sockets in it are the
-    /// node's or a hostNetwork pod's and are left alone. 0 stands for the first network namespace.
+    /// `u32`: the admin endpoint's port, in network order in the low half.
+    pub const ADMIN_PORT: &str = "ADMIN_PORT";
+    /// `u64`: the cookie of the node's network namespace (`SO_NETNS_COOKIE`), 0 for the kernel's
+    /// first. Sockets in it are the node's or a hostNetwork pod's and are left alone.
     pub const NODE_NETNS_COOKIE: &str = "NODE_NETNS_COOKIE";
+    /// `u32`: how deep the pods' cgroup lies below the root, which is at 0.
+    pub const PODS_LEVEL: &str = "PODS_LEVEL";
+    /// `u8`: 1 where `bpf_set_retval` may be called in connect and sendmsg programs (Linux 5.18).
+    pub const HAS_SET_RETVAL: &str = "HAS_SET_RETVAL";
+    /// `u8`: 1 where `bpf_get_netns_cookie` may be called in the forward program (Linux 6.13).
+    pub const HAS_FORWARD_NETNS: &str = "HAS_FORWARD_NETNS";
+    /// `u8`: 1 where `bpf_get_netns_cookie` may be called in the egress program (Linux 6.15).
+    pub const HAS_PACKET_NETNS: &str = "HAS_PACKET_NETNS";
 }
 
 /// An IPv4 address as it stands in `bpf_sock_addr.user_ip4`.

@@ -2,32 +2,22 @@
 //! packet exists. Nothing else is touched.
 
 use aya_ebpf::btf_maps::SkStorage;
-use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_netns_cookie};
+use aya_ebpf::helpers::bpf_get_current_cgroup_id;
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::SockAddrContext;
-use aya_ebpf::{EbpfContext as _, Global};
 use aya_log_ebpf::debug;
-use podrole_ebpf::{METADATA_PORT, mapped, wire_port};
+use podrole_ebpf::{Event, METADATA_PORT, mapped, wire_port};
 
 use crate::context::{
     address4, address6, kind, port, protocol, set_address4, set_address6, set_port,
 };
-
-// The agent sets these before it loads the programs: see `podrole_ebpf::variable`.
-#[unsafe(no_mangle)]
-static METADATA_V4: Global<u32> = Global::new(0);
-#[unsafe(no_mangle)]
-static METADATA_V6: Global<[u32; 4]> = Global::new([0; 4]);
-#[unsafe(no_mangle)]
-static PROXY_V4: Global<u32> = Global::new(0);
-#[unsafe(no_mangle)]
-static PROXY_V4_PORT: Global<u32> = Global::new(0);
-#[unsafe(no_mangle)]
-static PROXY_V6: Global<[u32; 4]> = Global::new([0; 4]);
-#[unsafe(no_mangle)]
-static PROXY_V6_PORT: Global<u32> = Global::new(0);
-#[unsafe(no_mangle)]
-static NODE_NETNS_COOKIE: Global<u64> = Global::new(0);
+use crate::events::count;
+use crate::guard::{is_guarded, refuse};
+use crate::modes::is_proxy_taken;
+use crate::settings::{
+    METADATA_V4, METADATA_V6, NOBODY, PROXY_V4, PROXY_V4_PORT, PROXY_V6, PROXY_V6_PORT,
+    is_metadata_mapped, is_metadata_v4, is_metadata_v6,
+};
 
 /// Marks the sockets that asked for the IPv6 address and were sent to the proxy's IPv4 address: their
 /// peer alone no longer tells which address they asked for.
@@ -36,26 +26,30 @@ static ASKED_FOR_V6: SkStorage<u8> = SkStorage::new();
 
 const SOCK_STREAM: u32 = 1;
 const IPPROTO_TCP: u32 = 6;
-const NOBODY: [u32; 4] = [0; 4];
 
-pub(crate) fn connect4(ctx: &SockAddrContext) {
-    let asked = METADATA_V4.load();
-    if asked == 0 || address4(ctx) != asked || !is_metadata_port(ctx) || !is_pods_tcp(ctx) {
-        return;
+/// False where the call is to be refused: another port or protocol of a metadata address, or any while
+/// somebody else has the proxy's port.
+pub(crate) fn connect4(ctx: &SockAddrContext) -> bool {
+    if !is_metadata_v4(address4(ctx)) || !is_guarded(ctx) {
+        return true;
+    }
+    if !is_served(ctx) || is_proxy_taken() {
+        return refuse(Event::ConnectRefused);
     }
     set_address4(ctx, PROXY_V4.load());
     set_port(ctx, PROXY_V4_PORT.load());
-    log_redirect(ctx);
+    tell(ctx);
+    true
 }
 
-pub(crate) fn connect6(ctx: &SockAddrContext) {
+pub(crate) fn connect6(ctx: &SockAddrContext) -> bool {
     let address = address6(ctx);
-    let v4 = METADATA_V4.load();
-    let asked_for_v4 = v4 != 0 && address == mapped(v4);
-    let v6 = METADATA_V6.load();
-    let asked_for_v6 = v6 != NOBODY && address == v6;
-    if !(asked_for_v4 || asked_for_v6) || !is_metadata_port(ctx) || !is_pods_tcp(ctx) {
-        return;
+    let asked_for_v6 = is_metadata_v6(address);
+    if !(asked_for_v6 || is_metadata_mapped(address)) || !is_guarded(ctx) {
+        return true;
+    }
+    if !is_served(ctx) || is_proxy_taken() {
+        return refuse(Event::ConnectRefused);
     }
     let proxy_v6 = PROXY_V6.load();
     let (address, port) = if asked_for_v6 && proxy_v6 != NOBODY {
@@ -70,7 +64,8 @@ pub(crate) fn connect6(ctx: &SockAddrContext) {
     }
     set_address6(ctx, address);
     set_port(ctx, port);
-    log_redirect(ctx);
+    tell(ctx);
+    true
 }
 
 pub(crate) fn getpeername4(ctx: &SockAddrContext) {
@@ -102,29 +97,17 @@ pub(crate) fn getpeername6(ctx: &SockAddrContext) {
     set_port(ctx, wire_port(METADATA_PORT));
 }
 
-/// TCP (Multipath TCP shows its subflows here, which are TCP), and not from the node's own network
-/// namespace: that is the node itself, the agent, or a hostNetwork pod.
-fn is_pods_tcp(ctx: &SockAddrContext) -> bool {
-    // SAFETY: the helper takes the program's own context.
-    let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
-    kind(ctx) == SOCK_STREAM && protocol(ctx) == IPPROTO_TCP && netns != node_netns()
+/// TCP to port 80. Multipath TCP shows its subflows here, which are TCP.
+fn is_served(ctx: &SockAddrContext) -> bool {
+    kind(ctx) == SOCK_STREAM
+        && protocol(ctx) == IPPROTO_TCP
+        && port(ctx) == wire_port(METADATA_PORT)
 }
 
-fn node_netns() -> u64 {
-    match NODE_NETNS_COOKIE.load() {
-        // SAFETY: the helper takes null for the kernel's first network namespace.
-        0 => unsafe { bpf_get_netns_cookie(core::ptr::null_mut()) },
-        cookie => cookie,
-    }
-}
-
-fn is_metadata_port(ctx: &SockAddrContext) -> bool {
-    port(ctx) == wire_port(METADATA_PORT)
-}
-
-/// Compiled out by the verifier unless the agent asked for debug lines.
-fn log_redirect(ctx: &SockAddrContext) {
+fn tell(ctx: &SockAddrContext) {
+    count(Event::Redirected);
     // SAFETY: the helper takes no argument and reads the current task only.
     let cgroup = unsafe { bpf_get_current_cgroup_id() };
+    // Compiled out by the verifier unless the agent asked for debug lines.
     debug!(ctx, "redirected a connection of cgroup {} to the proxy", cgroup);
 }

@@ -1,7 +1,9 @@
 //! The one place that knows every part: [`build`] makes and binds them all, [`Bound::run`] attaches
 //! the programs and lives until told to stop.
 
+mod attach;
 mod listen;
+mod node;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,23 +13,26 @@ use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use self::attach::attach;
 pub use self::listen::ListenError;
+use self::node::{Node, WayWatch};
 
 use crate::callers::Callers;
 use crate::callers::pods::{Change, Index};
 use crate::callers::watch::Watch;
 use crate::clock::Clock;
-use crate::credentials::Broker;
+use crate::credentials::broker::{Broker, Meters};
 use crate::credentials::sts::{ConfigError, Sts};
-use crate::kernel::{KernelError, NetnsCookie, PinDirectory, PodCgroup, Programs, Redirect};
+use crate::kernel::{Hook, KernelError, sysctls};
 use crate::metadata::{Handler, KeyError, Keys, server};
 use crate::operate::admin;
-use crate::operate::readiness::{Latch, Readiness};
+use crate::operate::metrics::Metrics;
+use crate::operate::readiness::Readiness;
 use crate::operate::shutdown::Signals;
 use crate::operate::supervisor::{Ended, Supervisor};
 use crate::report::Chain;
 use crate::roles::{Decision, Rules};
-use crate::settings::{Listen, Settings};
+use crate::settings::Settings;
 
 /// Why the agent does not run.
 #[derive(Debug, thiserror::Error)]
@@ -81,20 +86,14 @@ impl Edges {
 
 /// Everything made and bound; nothing attached and nothing served yet.
 pub struct Bound {
-    kernel: Kernel,
+    node: Node,
     proxies: Vec<TcpListener>,
     admin: TcpListener,
     handler: Handler,
     watch: Watch,
     broker: Pin<Box<dyn Future<Output = ()> + Send>>,
     readiness: Readiness,
-}
-
-struct Kernel {
-    programs: Programs,
-    cgroup: PodCgroup,
-    pins: PinDirectory,
-    attached: Latch,
+    metrics: Metrics,
 }
 
 /// Makes all parts and binds all sockets.
@@ -105,17 +104,27 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let Edges { clock, kubernetes, sts } = edges;
     say_limits(&settings);
     let readiness = Readiness::default();
-    let listen = match settings.listen {
-        Some(listen) => listen,
-        None => listen::primary_addresses()?,
-    };
-    let kernel = prepare_kernel(&settings, listen, &readiness)?;
+    let listen = listen::or_primary(settings.kernel.listen)?;
+    let mut node = Node::prepare(&settings.kernel, listen)?;
     let keys = Keys::open(&settings.state_dir, clock.now())?;
     let proxies = listen::bind_proxies(listen).await?;
-    let admin = listen::bind_admin(settings.admin_listen).await?;
+    let admin = listen::bind_admin(settings.kernel.admin_listen).await?;
     let (index, pods) = channel::channel(Index::default());
-    let callers = Callers::new(pods, listen.addresses().map(|address| address.ip()));
-    let (broker, broker_task) = Broker::new(sts, clock.clone());
+    let callers = Callers::new(
+        pods,
+        Arc::clone(&node.records) as _,
+        listen.addresses().map(|address| address.ip()),
+    );
+    let mut metrics = Metrics::default();
+    node.keeper.lost = metrics.redirects_lost.clone();
+    let missing = node.keeper.programs.forward.hooks().missing();
+    for hook in Hook::ALL {
+        metrics.set_missing(hook.name(), missing == Some(hook));
+    }
+    let known = callers.clone();
+    metrics.ask(Arc::clone(&node.keeper.drops) as _, move || known.count());
+    let meters = Meters { calls: metrics.sts_requests.clone(), held: metrics.sessions.clone() };
+    let (broker, broker_task) = Broker::new(sts, clock.clone(), meters);
     let watch = Watch {
         client: kubernetes,
         node_name: settings.node_name,
@@ -124,8 +133,19 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     };
     let started = clock.now();
     let rules = Arc::new(settings.rules);
-    let handler = Handler { keys, callers, rules, plan: settings.plan, broker, clock, started };
-    Ok(Bound { kernel, proxies, admin, handler, watch, broker: Box::pin(broker_task), readiness })
+    let handler = Handler {
+        keys,
+        callers,
+        rules,
+        plan: settings.plan,
+        broker,
+        clock,
+        addresses: settings.kernel.metadata.addresses().collect(),
+        started,
+        requests: metrics.requests.clone(),
+    };
+    let broker = Box::pin(broker_task);
+    Ok(Bound { node, proxies, admin, handler, watch, broker, readiness, metrics })
 }
 
 impl Bound {
@@ -135,16 +155,27 @@ impl Bound {
     /// # Errors
     /// Where the programs cannot be attached, or a part that must live has ended.
     pub async fn run(self, signals: Signals) -> Result<(), Error> {
-        let Self { mut kernel, proxies, admin, handler, watch, broker, readiness } = self;
+        let Self { node, proxies, admin, handler, watch, broker, readiness, metrics } = self;
         let stop = CancellationToken::new();
         let mut servers = Supervisor::default();
         let mut background = Supervisor::default();
         let on_change = on_change(Arc::clone(&handler.rules), handler.broker.clone());
         let listed = readiness.register("the list of this node's pods");
+        let attached = readiness.register("the eBPF programs");
+        let passed = readiness.register("the self-test");
         let callers = handler.callers.clone();
         let handler = Arc::new(handler);
 
-        let log = kernel.programs.log()?;
+        let Node { mut keeper, refuse, netlink, log, records, rules, pods } = node;
+        let way = WayWatch {
+            pods: pods.clone(),
+            rules,
+            records: Arc::clone(&records),
+            lost: keeper.lost.clone(),
+            refuse,
+            readiness: readiness.clone(),
+        };
+        background.spawn("the netlink connection", netlink);
         background.spawn("the programs' log", async move {
             if let Err(error) = log.run().await {
                 warn!(error = %Chain(&error), "the programs' log cannot be read");
@@ -159,16 +190,25 @@ impl Bound {
             });
         });
         for proxy in proxies {
-            let handler = Arc::clone(&handler);
-            let answer = move |peer, head| {
-                let handler = Arc::clone(&handler);
-                async move { handler.answer(peer, &head).await }
+            let (opened, answering) = (Arc::clone(&handler), Arc::clone(&handler));
+            let open = move |peer| opened.callers.open(peer);
+            let answer = move |caller, head| {
+                let handler = Arc::clone(&answering);
+                async move { handler.answer(caller, &head).await }
             };
-            servers.spawn("the metadata service", server::serve(proxy, answer, stop.clone()));
+            servers.spawn("the metadata service", server::serve(proxy, open, answer, stop.clone()));
         }
-        let answer = move |_, head| std::future::ready(admin::answer(&readiness, &head));
-        servers.spawn("the admin endpoint", server::serve(admin, answer, stop.clone()));
-        kernel.attach()?;
+        let answer = move |(), head| std::future::ready(admin::answer(&readiness, &metrics, &head));
+        servers.spawn("the admin endpoint", server::serve(admin, |_| (), answer, stop.clone()));
+        keeper.attach().await?;
+        attached.done();
+        sysctls::prepare(&rules.ports());
+        background.spawn("the keeper of the programs", async move {
+            tokio::join!(keeper.run(), async {
+                node::pass_self_test(pods, rules, records, passed).await;
+                way.run(|token, address| handler.gave(token, address)).await;
+            });
+        });
 
         tokio::select! {
             ended = servers.first_end() => return Err(ended.into()),
@@ -179,31 +219,6 @@ impl Bound {
         servers.all_ended().await;
         Ok(())
     }
-}
-
-impl Kernel {
-    fn attach(mut self) -> Result<(), Error> {
-        self.programs.attach(&self.cgroup, &self.pins)?;
-        self.attached.done();
-        Ok(())
-    }
-}
-
-fn prepare_kernel(
-    settings: &Settings,
-    listen: Listen,
-    readiness: &Readiness,
-) -> Result<Kernel, Error> {
-    let cgroup = PodCgroup::open(settings.pod_cgroup.as_deref())?;
-    let pins = PinDirectory::create(&settings.bpf_fs)?;
-    let programs = Programs::load(&Redirect {
-        metadata_v4: settings.metadata.v4,
-        metadata_v6: settings.metadata.v6,
-        proxy_v4: listen.v4,
-        proxy_v6: listen.v6,
-        node: NetnsCookie::own()?,
-    })?;
-    Ok(Kernel { programs, cgroup, pins, attached: readiness.register("the eBPF programs") })
 }
 
 /// What follows when the watch tells of a change: a pod that is gone, or has another role now, loses
@@ -233,7 +248,9 @@ fn say_limits(settings: &Settings) {
     warn!(
         "this version reads roles from pod annotations alone and enforces no namespace policy: a pod may name any role that this node may assume"
     );
-    warn!("this version tells pods apart by their source address");
+    warn!(
+        "this version tells pods apart by their source address; the kernel's word is asked only for whether it was a pod"
+    );
     if settings.plan.cluster_arn.is_none() {
         info!("--cluster-arn is not given, so the session tag eks-cluster-arn is left out");
     }

@@ -1,23 +1,37 @@
 //! Which pod is calling: the pods of this node as the API server tells of them, and the one that a
 //! connection belongs to.
 
+pub mod attest;
 pub mod pods;
 pub mod watch;
 
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::sync::watch as channel;
 use tokio::time::{Instant, timeout_at};
 
+use self::attest::Attest;
 use self::pods::{Index, Pod};
+use crate::kernel::CgroupId;
 
 /// Turns connections into pods. Cheap to clone; reads the index that the watch keeps.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Callers {
     index: channel::Receiver<Index>,
+    kernel: Arc<dyn Attest>,
     node: Arc<HashSet<IpAddr>>,
+}
+
+/// Whoever is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The source address.
+    pub address: IpAddr,
+    /// The cgroup of the pod's socket that the connection left from, if the kernel saw it leave. No
+    /// other node, no process of this node and no raw socket has one.
+    pub socket: Option<CgroupId>,
 }
 
 /// Why a connection is no pod's.
@@ -37,8 +51,19 @@ pub enum Unidentified {
 impl Callers {
     /// `node` holds the node's own addresses: they are never a pod's.
     #[must_use]
-    pub fn new(index: channel::Receiver<Index>, node: impl IntoIterator<Item = IpAddr>) -> Self {
-        Self { index, node: Arc::new(node.into_iter().collect()) }
+    pub fn new(
+        index: channel::Receiver<Index>,
+        kernel: Arc<dyn Attest>,
+        node: impl IntoIterator<Item = IpAddr>,
+    ) -> Self {
+        Self { index, kernel, node: Arc::new(node.into_iter().collect()) }
+    }
+
+    /// Says what is known of a connection that was just accepted, and stays so as long as it lives.
+    #[must_use]
+    pub fn open(&self, peer: SocketAddr) -> Caller {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        Caller { address: peer.ip(), socket: self.kernel.take(peer) }
     }
 
     /// Waits until the whole list of this node's pods is known.
@@ -46,6 +71,12 @@ impl Callers {
         let mut index = self.index.clone();
         // The watch ends only with the process.
         let _ = index.wait_for(Index::is_listed).await;
+    }
+
+    /// How many running pods of this node are known now.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.index.borrow().len()
     }
 
     /// The pod that owns `address` now, without waiting.
@@ -91,7 +122,8 @@ mod tests {
 
     fn callers() -> (channel::Sender<Index>, Callers) {
         let (writer, reader) = channel::channel(Index::default());
-        (writer, Callers::new(reader, ["10.0.0.10".parse().unwrap()]))
+        let kernel = Arc::new(attest::Seen::default());
+        (writer, Callers::new(reader, kernel, ["10.0.0.10".parse().unwrap()]))
     }
 
     fn apply(writer: &channel::Sender<Index>, pod: Pod) {

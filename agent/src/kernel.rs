@@ -4,14 +4,28 @@
 mod bpf;
 pub mod bpffs;
 pub mod cgroups;
+pub mod drops;
+pub mod forward;
+pub mod hooks;
+pub mod interfaces;
+pub mod keeper;
 pub mod loader;
 pub mod log;
+pub mod maps;
 pub mod netns;
 mod pins;
+pub mod self_test;
+pub mod sysctls;
 
 pub use self::bpffs::PinDirectory;
 pub use self::cgroups::PodCgroup;
-pub use self::loader::{Programs, Redirect};
+pub use self::drops::Drops;
+pub use self::forward::ForwardGuard;
+pub use self::hooks::{Hook, Hooks};
+pub use self::interfaces::Interfaces;
+pub use self::keeper::Keeper;
+pub use self::loader::{Loaded, Programs, Rules};
+pub use self::maps::{CgroupId, Counters, Records};
 pub use self::netns::NetnsCookie;
 
 use std::io;
@@ -90,9 +104,63 @@ pub enum KernelError {
         #[source]
         source: aya::programs::ProgramError,
     },
-    /// The object lacks a program that the contract names.
-    #[error("the eBPF object has no program {0}; rebuild with `cargo xtask build`")]
+    /// The object lacks a program or map that the contract names.
+    #[error("the eBPF object has no {0}; rebuild with `cargo xtask build`")]
     Missing(&'static str),
+    /// Something of another make is pinned under a name of ours.
+    #[error(
+        "{pin} is pinned and is not this version's; `podrole detach` removes all of podrole's pins"
+    )]
+    ForeignPin {
+        /// Where it is pinned.
+        pin: PathBuf,
+    },
+    /// A hook is missing that the operator has not said may be missing.
+    #[error(
+        "this kernel ({kernel}) lacks the hook {hook} (Linux {since}); without it {lost}; use a newer kernel, or start all the same with --allow-missing-guards {hook}",
+        lost = hook.lost()
+    )]
+    NoHook {
+        /// Which.
+        hook: Hook,
+        /// The kernel's version.
+        kernel: String,
+        /// The first version with it.
+        since: String,
+    },
+    /// The kernel has closed the connection that tells of interfaces.
+    #[error("the kernel no longer tells of interfaces (netlink); run it again")]
+    NetlinkClosed,
+    /// The kernel attaches programs without links.
+    #[error("this kernel has no links for eBPF programs; podrole needs Linux 6.6 or newer")]
+    NoLinks,
+    /// The hierarchy is seen from inside of a cgroup namespace.
+    #[error(
+        "{mount} is not the root of the cgroup2 hierarchy but a cgroup namespace's; give podrole the host's (hostPath /sys/fs/cgroup)"
+    )]
+    NotRoot {
+        /// Where it is mounted.
+        mount: PathBuf,
+    },
+}
+
+impl KernelError {
+    /// Whether the interface that it was about has gone in the meantime.
+    fn is_of_gone_interface(&self) -> bool {
+        self.is_one_of(&[libc::ENODEV, libc::ENXIO])
+    }
+
+    /// Whether the cgroup that it was about is not there, or no longer (`css_tryget_online_from_dir`
+    /// says ENOENT of one that is being removed).
+    pub(crate) fn is_of_gone_cgroup(&self) -> bool {
+        self.is_one_of(&[libc::ENOENT, libc::ENODEV])
+    }
+
+    fn is_one_of(&self, codes: &[i32]) -> bool {
+        std::iter::successors(Some(self as &dyn std::error::Error), |error| error.source())
+            .filter_map(|error| error.downcast_ref::<io::Error>())
+            .any(|error| error.raw_os_error().is_some_and(|code| codes.contains(&code)))
+    }
 }
 
 /// What EPERM and EACCES from bpf(2) mean for an operator.

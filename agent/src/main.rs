@@ -1,15 +1,21 @@
 //! The life of the process: settings, telemetry, build, run, drain, exit code.
 
 use std::io::{self, Write as _};
+use std::net::{SocketAddr, SocketAddrV4};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use podrole::app::{self, Edges};
 use podrole::kernel::bpffs;
+use podrole::kernel::self_test::{probe, way};
 use podrole::operate::shutdown::Signals;
 use podrole::operate::telemetry;
 use podrole::report::Chain;
-use podrole::settings::{AgentArguments, Arguments, Command, DetachArguments, Settings};
+use podrole::settings::{
+    AgentArguments, Arguments, AttachArguments, AttachSettings, Command, DetachArguments,
+    SelfTestArguments, Settings,
+};
 use tracing::info;
 
 /// Wrong usage; anything else that fails is 1.
@@ -18,7 +24,9 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Agent(arguments) => agent(*arguments),
+        Command::Attach(arguments) => attach(*arguments),
         Command::Detach(arguments) => detach(&arguments),
+        Command::SelfTest(arguments) => self_test(&arguments),
     }
 }
 
@@ -31,7 +39,7 @@ fn agent(arguments: AgentArguments) -> ExitCode {
 }
 
 fn run(settings: Settings) -> anyhow::Result<()> {
-    telemetry::start(settings.log_format, settings.log_filter()?)?;
+    telemetry::start(settings.log.format, settings.log.filter()?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::catch()?;
@@ -42,8 +50,47 @@ fn run(settings: Settings) -> anyhow::Result<()> {
     })
 }
 
+fn attach(arguments: AttachArguments) -> ExitCode {
+    match AttachSettings::from_arguments(arguments) {
+        Ok(settings) => finish(run_attach(&settings)),
+        Err(mistakes) => failed(USAGE, &mistakes),
+    }
+}
+
+fn run_attach(settings: &AttachSettings) -> anyhow::Result<()> {
+    telemetry::start(settings.log.format, settings.log.filter()?)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        app::attach(settings, Signals::catch()?).await?;
+        Ok(())
+    })
+}
+
 fn detach(arguments: &DetachArguments) -> ExitCode {
     finish(bpffs::remove_all_pins(&arguments.bpf_fs).map_err(Into::into))
+}
+
+fn self_test(arguments: &SelfTestArguments) -> ExitCode {
+    let SelfTestArguments { cgroup, metadata, proxy, way } = arguments;
+    if let (true, [SocketAddr::V4(proxy)]) = (way, proxy.as_slice()) {
+        return ask(cgroup, *proxy);
+    }
+    match probe::run(cgroup, metadata, proxy) {
+        Ok(failed_checks) if failed_checks.is_empty() => ExitCode::SUCCESS,
+        Ok(failed_checks) => failed(1, &failed_checks.join("\n")),
+        Err(error) => failed(1, &error),
+    }
+}
+
+/// What comes back goes to the agent, and so to standard output.
+fn ask(cgroup: &Path, proxy: SocketAddrV4) -> ExitCode {
+    let (code, said) = match way::run(cgroup, proxy) {
+        Ok(token) => (ExitCode::SUCCESS, token),
+        Err(error) => (ExitCode::FAILURE, error.to_string()),
+    };
+    // With the agent gone there is nobody left to tell.
+    let _ = writeln!(io::stdout(), "{said}");
+    code
 }
 
 fn finish(result: anyhow::Result<()>) -> ExitCode {

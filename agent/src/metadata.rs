@@ -2,6 +2,7 @@
 
 mod documents;
 mod handler;
+mod host;
 mod protocol;
 mod response;
 pub mod server;

@@ -4,15 +4,20 @@ mod arguments;
 mod parse;
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
 
-pub use self::arguments::{AgentArguments, Arguments, Command, DetachArguments};
+pub use self::arguments::{
+    AgentArguments, Arguments, AttachArguments, Command, DetachArguments, KernelArguments,
+    LogArguments, SelfTestArguments,
+};
 
 use crate::credentials::SessionPlan;
 use crate::credentials::session::SessionTags;
+use crate::kernel::Hook;
+use crate::kernel::interfaces::Chosen;
 use crate::operate::telemetry::Format;
 use crate::roles::Rules;
 use crate::roles::annotations::Keys;
@@ -27,25 +32,119 @@ pub const ADMIN_PORT: u16 = 16926;
 pub struct Settings {
     /// Whose pods to watch.
     pub node_name: String,
-    /// The cgroup of all pods, if named.
-    pub pod_cgroup: Option<PathBuf>,
-    /// Where the BPF file system is.
-    pub bpf_fs: PathBuf,
+    /// How the kernel's part is done.
+    pub kernel: KernelSettings,
     /// What must survive a restart.
     pub state_dir: PathBuf,
-    /// Where to listen for pods, if named.
-    pub listen: Option<Listen>,
-    /// Where to listen for probes, if named.
-    pub admin_listen: Option<SocketAddr>,
-    /// What is redirected.
-    pub metadata: MetadataAddresses,
     /// Which role a pod has.
     pub rules: Rules,
     /// How its session is asked for.
     pub plan: SessionPlan,
-    /// How log lines look.
-    pub log_format: Format,
-    log_level: String,
+    /// What is logged, and how.
+    pub log: LogSettings,
+}
+
+/// What `podrole attach` is to do.
+#[derive(Clone, Debug)]
+pub struct AttachSettings {
+    /// How the kernel's part is done.
+    pub kernel: KernelSettings,
+    /// Whether to stay until the pods' cgroup is there.
+    pub wait: bool,
+    /// What is logged, and how.
+    pub log: LogSettings,
+}
+
+impl AttachSettings {
+    /// Checks all flags.
+    ///
+    /// # Errors
+    /// Every mistake, with its flag and what would be right.
+    pub fn from_arguments(arguments: AttachArguments) -> Result<Self, Mistakes> {
+        let mut check = Checker::default();
+        let settings = Self {
+            kernel: KernelSettings::check(arguments.kernel, &mut check),
+            wait: arguments.wait,
+            log: LogSettings::check(arguments.log, &mut check),
+        };
+        check.done(settings)
+    }
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// How lines look.
+    pub format: Format,
+    level: String,
+}
+
+impl LogSettings {
+    fn check(arguments: LogArguments, check: &mut Checker) -> Self {
+        let LogArguments { log_format, log_level } = arguments;
+        Self {
+            format: check
+                .flag("--log-format", parse::log_format(log_format.as_deref()))
+                .unwrap_or(Format::Text),
+            level: check.require("--log-level", parse::log_level(log_level)),
+        }
+    }
+
+    /// Which lines.
+    ///
+    /// # Errors
+    /// None that was not found when the flags were checked.
+    pub fn filter(&self) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+        EnvFilter::builder().parse(&self.level)
+    }
+}
+
+/// How the kernel's part is done.
+#[derive(Clone, Debug)]
+pub struct KernelSettings {
+    /// The cgroup of all pods, if named.
+    pub pod_cgroup: Option<PathBuf>,
+    /// Where the BPF file system is.
+    pub bpf_fs: PathBuf,
+    /// The interfaces of the forward guard.
+    pub interfaces: Chosen,
+    /// Where to listen for pods, if named.
+    pub listen: Option<Listen>,
+    /// Where to listen for probes, if named.
+    pub admin_listen: Option<SocketAddr>,
+    /// What is redirected and guarded.
+    pub metadata: MetadataAddresses,
+    /// Hooks that this kernel may lack.
+    pub may_lack: Vec<Hook>,
+}
+
+impl KernelSettings {
+    fn check(arguments: KernelArguments, check: &mut Checker) -> Self {
+        let KernelArguments {
+            pod_cgroup,
+            bpf_fs,
+            guard_interface,
+            guard_exempt_interface,
+            listen,
+            admin_listen,
+            metadata_address,
+            host_network_pods,
+            allow_missing_guards,
+        } = arguments;
+        check.flag("--host-network-pods", parse::host_network_pods(&host_network_pods));
+        Self {
+            pod_cgroup,
+            bpf_fs: check.require("--bpf-fs", parse::absolute(bpf_fs)),
+            interfaces: Chosen { guarded: guard_interface, exempt: guard_exempt_interface },
+            listen: check.flag("--listen", parse::listen(&listen)).flatten(),
+            admin_listen: check
+                .flag("--admin-listen", parse::admin_listen(admin_listen.as_deref()))
+                .flatten(),
+            metadata: check.require("--metadata-address", parse::metadata(&metadata_address)),
+            may_lack: check
+                .require("--allow-missing-guards", parse::may_lack(&allow_missing_guards)),
+        }
+    }
 }
 
 /// One address of each family.
@@ -71,6 +170,13 @@ pub struct MetadataAddresses {
     pub v4: Option<Ipv4Addr>,
     /// `fd00:ec2::254` on EC2.
     pub v6: Option<Ipv6Addr>,
+}
+
+impl MetadataAddresses {
+    /// Both.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        [self.v4.map(IpAddr::V4), self.v6.map(IpAddr::V6)].into_iter().flatten()
+    }
 }
 
 /// Everything that is wrong with the flags.
@@ -105,15 +211,8 @@ impl Settings {
                 "--node-name",
                 parse::node_name(arguments.node_name.or(arguments.node_name_of_pod)),
             ),
-            pod_cgroup: arguments.pod_cgroup,
-            bpf_fs: check.require("--bpf-fs", parse::absolute(arguments.bpf_fs)),
+            kernel: KernelSettings::check(arguments.kernel, &mut check),
             state_dir: check.require("--state-dir", parse::absolute(arguments.state_dir)),
-            listen: check.flag("--listen", parse::listen(&arguments.listen)).flatten(),
-            admin_listen: check
-                .flag("--admin-listen", parse::admin_listen(arguments.admin_listen.as_deref()))
-                .flatten(),
-            metadata: check
-                .require("--metadata-address", parse::metadata(&arguments.metadata_address)),
             rules: Rules {
                 keys: Keys::with_prefix(&check.require(
                     "--annotation-prefix",
@@ -136,21 +235,9 @@ impl Settings {
                     parse::session_duration(&arguments.session_duration),
                 ),
             },
-            log_format: check
-                .flag("--log-format", parse::log_format(arguments.log_format.as_deref()))
-                .unwrap_or(Format::Text),
-            log_level: check.require("--log-level", parse::log_level(arguments.log_level)),
+            log: LogSettings::check(arguments.log, &mut check),
         };
-        check.flag("--host-network-pods", parse::host_network_pods(&arguments.host_network_pods));
         check.done(settings)
-    }
-
-    /// `--log-level`.
-    ///
-    /// # Errors
-    /// None that [`Self::from_arguments`] has not found.
-    pub fn log_filter(&self) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
-        EnvFilter::builder().parse(&self.log_level)
     }
 }
 
@@ -168,7 +255,7 @@ impl Checker {
         self.flag(flag, parsed).unwrap_or_default()
     }
 
-    fn done(self, settings: Settings) -> Result<Settings, Mistakes> {
+    fn done<T>(self, settings: T) -> Result<T, Mistakes> {
         if self.0.is_empty() { Ok(settings) } else { Err(Mistakes(self.0)) }
     }
 }

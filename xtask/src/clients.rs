@@ -16,16 +16,18 @@ const PACKAGE: &str = include_str!("../clients/package.json");
 const PACKAGE_LOCK: &str = include_str!("../clients/package-lock.json");
 
 /// What the tests' pods, the clients and their installation run.
-const COMMANDS: [Needed; 9] = [
+const COMMANDS: [Needed; 11] = [
     Needed { command: "curl", package: "curl" },
     Needed { command: "ip", package: "iproute2" },
     Needed { command: "mount", package: "mount" },
+    Needed { command: "nft", package: "nftables" },
     Needed { command: "node", package: "nodejs" },
     Needed { command: "npm", package: "npm" },
     Needed { command: "nsenter", package: "util-linux" },
     Needed { command: "ps", package: "procps" },
     Needed { command: "python3", package: "python3" },
     Needed { command: "sysctl", package: "procps" },
+    Needed { command: "tc", package: "iproute2" },
 ];
 
 /// Where the clients are.

@@ -57,9 +57,14 @@ async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, Li
     bound.map_err(|source| ListenError::Bind { address, flag, source })
 }
 
+/// As told, else the node's primary addresses.
+pub(super) fn or_primary(given: Option<Listen>) -> Result<Listen, ListenError> {
+    given.map_or_else(primary_addresses, Ok)
+}
+
 /// The addresses that the node would send from to elsewhere. Connecting a datagram socket asks the
 /// kernel's routes and sends nothing; the addresses asked for are nobody's (RFC 5737, RFC 3849).
-pub(super) fn primary_addresses() -> Result<Listen, ListenError> {
+fn primary_addresses() -> Result<Listen, ListenError> {
     const NOBODY_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
     const NOBODY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
     let v4 = match source_to(Ipv4Addr::UNSPECIFIED.into(), NOBODY_V4.into()) {

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use crate::callers::pods::PodUid;
 use crate::clock::Clock;
+use crate::operate::metrics::{Gauge, Outcome, StsRequests};
 use crate::report::Chain;
 
 use super::{Credentials, FetchError, SessionRequest, Source};
@@ -41,6 +42,15 @@ pub enum NoAnswer {
     Dropped,
 }
 
+/// What the broker counts.
+#[derive(Clone, Debug, Default)]
+pub struct Meters {
+    /// Fetches that ended.
+    pub calls: StsRequests,
+    /// Sessions held now.
+    pub held: Gauge,
+}
+
 /// Asks the broker. Cheap to clone; the broker ends when the last is dropped.
 #[derive(Clone, Debug)]
 pub struct Broker(mpsc::Sender<Command>);
@@ -53,11 +63,16 @@ enum Command {
 
 impl Broker {
     /// The broker's handle, and its task to be run.
-    pub fn new<S: Source>(source: S, clock: Clock) -> (Self, impl Future<Output = ()> + Send) {
+    pub fn new<S: Source>(
+        source: S,
+        clock: Clock,
+        meters: Meters,
+    ) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, commands) = mpsc::channel(QUEUE);
         let owner = Owner {
             source: Arc::new(source),
             clock,
+            meters,
             sessions: HashMap::new(),
             fetches: JoinSet::new(),
         };
@@ -122,6 +137,7 @@ struct Entry {
 struct Owner<S> {
     source: Arc<S>,
     clock: Clock,
+    meters: Meters,
     sessions: HashMap<Arc<SessionRequest>, Entry>,
     fetches: JoinSet<(Arc<SessionRequest>, Result<Credentials, FetchError>)>,
 }
@@ -148,6 +164,11 @@ impl<S: Source> Owner<S> {
         }
     }
 
+    fn measure(&self) {
+        let held = self.sessions.values().filter(|entry| matches!(entry.state, State::Held(_)));
+        self.meters.held.set(i64::try_from(held.count()).unwrap_or(i64::MAX));
+    }
+
     fn get(&mut self, pod: PodUid, request: SessionRequest, reply: oneshot::Sender<Answer>) {
         let waiter = Waiter { pod, reply };
         let Some(entry) = self.sessions.get_mut(&request) else {
@@ -171,6 +192,7 @@ impl<S: Source> Owner<S> {
         let entry = self.sessions.entry(Arc::clone(&request)).or_default();
         entry.pods.insert(waiter.pod.clone());
         entry.state = State::Fetching(vec![waiter]);
+        self.measure();
         self.fetch(request);
     }
 
@@ -191,18 +213,21 @@ impl<S: Source> Owner<S> {
             }
         });
         log(request, &result);
+        self.meters.calls.count(outcome_of(&result));
         let Some(entry) = self.sessions.get_mut(request) else { return };
         let state = match &result {
             Ok(credentials) => State::Held(Arc::clone(credentials)),
             Err(error) => State::Refused { error: error.clone(), until: memory_of(error) },
         };
-        if let State::Fetching(waiting) = std::mem::replace(&mut entry.state, state) {
+        let before = std::mem::replace(&mut entry.state, state);
+        if entry.pods.is_empty() {
+            self.sessions.remove(request);
+        }
+        self.measure();
+        if let State::Fetching(waiting) = before {
             for waiter in waiting {
                 waiter.answer(result.clone());
             }
-        }
-        if entry.pods.is_empty() {
-            self.sessions.remove(request);
         }
     }
 
@@ -218,6 +243,7 @@ impl<S: Source> Owner<S> {
                 State::Held(_) | State::Refused { .. } => !entry.pods.is_empty(),
             }
         });
+        self.measure();
     }
 
     fn sweep(&mut self) {
@@ -227,6 +253,7 @@ impl<S: Source> Owner<S> {
             State::Held(held) => is_servable(held, now),
             State::Refused { until, .. } => Instant::now() < *until,
         });
+        self.measure();
     }
 }
 
@@ -243,6 +270,16 @@ fn is_servable(credentials: &Credentials, now: SystemTime) -> bool {
 
 fn memory_of(error: &FetchError) -> Instant {
     Instant::now() + if error.is_permanent() { REFUSED_FOR } else { FAILED_FOR }
+}
+
+fn outcome_of(result: &Answer) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Ok,
+        Err(FetchError::Refused { .. }) => Outcome::Refused,
+        Err(FetchError::Node { .. }) => Outcome::Node,
+        Err(FetchError::Unavailable(_)) => Outcome::Unavailable,
+        Err(FetchError::Unusable(_)) => Outcome::Unusable,
+    }
 }
 
 fn log(request: &SessionRequest, result: &Answer) {

@@ -111,6 +111,9 @@ fn classify(error: &SdkError<AssumeRoleError>) -> FetchError {
     let Some(service) = error.as_service_error() else {
         return FetchError::Unavailable(Chain(error).to_string().into());
     };
+    if error.raw_response().is_some_and(|response| response.status().is_success()) {
+        return FetchError::Unusable("it is no answer to AssumeRole");
+    }
     let code: Arc<str> = service.code().unwrap_or("Unknown").into();
     let message: Arc<str> = service.message().unwrap_or("AWS gave no message").into();
     match &*code {

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type};
 
 /// `BPF_OBJ_GET`: opens what is pinned at `path`.
 pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
@@ -22,9 +22,38 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// `BPF_OBJ_GET_INFO_BY_FD` of a cgroup link: the id of the cgroup that it holds a program on, or 0
-/// once that cgroup is gone (`bpf_cgroup_link_fill_link_info`).
-pub(super) fn cgroup_of(link: BorrowedFd<'_>) -> io::Result<u64> {
+/// What a link holds its program on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// The cgroup of this id.
+    Cgroup(u64),
+    /// The interface of this index.
+    Interface(u32),
+}
+
+/// What a link holds its program on, or nothing once that is gone or where the link is of a kind that
+/// is not ours (`bpf_cgroup_link_fill_link_info`, `tcx_link_fill_info`: both say 0 then).
+pub(super) fn target_of(link: BorrowedFd<'_>) -> io::Result<Option<Target>> {
+    let info = info_of(link)?;
+    let target = if info.type_ == bpf_link_type::BPF_LINK_TYPE_CGROUP as u32 {
+        // SAFETY: the kernel fills this variant for a link of this type.
+        Target::Cgroup(unsafe { info.__bindgen_anon_1.cgroup.cgroup_id })
+    } else if info.type_ == bpf_link_type::BPF_LINK_TYPE_TCX as u32 {
+        // SAFETY: as above.
+        Target::Interface(unsafe { info.__bindgen_anon_1.tcx.ifindex })
+    } else {
+        return Ok(None);
+    };
+    Ok((target != Target::Cgroup(0) && target != Target::Interface(0)).then_some(target))
+}
+
+/// The number of a link, which is its own as long as it lives.
+pub(super) fn id_of(link: BorrowedFd<'_>) -> io::Result<u32> {
+    Ok(info_of(link)?.id)
+}
+
+/// `BPF_OBJ_GET_INFO_BY_FD` of a link.
+fn info_of(link: BorrowedFd<'_>) -> io::Result<bpf_link_info> {
     // SAFETY: all-zero bytes are a valid value of this struct of integers and unions of them.
     let mut info: bpf_link_info = unsafe { zeroed() };
     let mut attr = attr();
@@ -32,8 +61,25 @@ pub(super) fn cgroup_of(link: BorrowedFd<'_>) -> io::Result<u64> {
     attr.info.info_len = u32::try_from(size_of::<bpf_link_info>()).map_err(io::Error::other)?;
     attr.info.info = (&raw mut info) as u64;
     call(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    // SAFETY: the pin is one of ours, hence a cgroup link, for which the kernel fills this variant.
-    Ok(unsafe { info.__bindgen_anon_1.cgroup.cgroup_id })
+    Ok(info)
+}
+
+/// `BPF_PROG_QUERY`: the number of the link whose program sees first what leaves by an interface; 0
+/// for a program without a link, nothing where there is no program (`bpf_mprog_query`).
+pub(super) fn first_on_egress(interface: u32) -> io::Result<Option<u32>> {
+    let (mut program, mut link) = (0_u32, 0_u32);
+    let mut attr = attr();
+    attr.query.__bindgen_anon_1.target_ifindex = interface;
+    attr.query.attach_type = bpf_attach_type::BPF_TCX_EGRESS as u32;
+    attr.query.prog_ids = (&raw mut program) as u64;
+    attr.query.link_ids = (&raw mut link) as u64;
+    attr.query.__bindgen_anon_2.count = 1;
+    match call(bpf_cmd::BPF_PROG_QUERY, &mut attr) {
+        // There are more than there is room for; the first has been written.
+        Err(error) if error.raw_os_error() != Some(libc::ENOSPC) => return Err(error),
+        _ => {}
+    }
+    Ok((program != 0).then_some(link))
 }
 
 /// `BPF_LINK_UPDATE`: puts another program into a link, in one step (`cgroup_bpf_replace`).
@@ -42,6 +88,13 @@ pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     attr.link_update.link_fd = descriptor(link)?;
     attr.link_update.__bindgen_anon_1.new_prog_fd = descriptor(program)?;
     call(bpf_cmd::BPF_LINK_UPDATE, &mut attr).map(|_| ())
+}
+
+/// `BPF_LINK_DETACH`: takes a link's program off at once (`bpf_cgroup_link_detach`, `tcx_link_detach`).
+pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = attr();
+    attr.link_detach.link_fd = descriptor(link)?;
+    call(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(|_| ())
 }
 
 fn attr() -> bpf_attr {

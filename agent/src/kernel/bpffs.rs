@@ -2,22 +2,29 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::statfs;
 use rustix::mount::{MountFlags, mount};
-use tracing::info;
+use tracing::{info, warn};
 
-use super::KernelError;
+use super::{KernelError, bpf};
 
 /// `BPF_FS_MAGIC` of the kernel's `include/uapi/linux/magic.h`.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
 /// `<bpf-fs>/podrole/v<ABI>`. Only root may enter: on new kernels, access to a pinned file is all it
 /// takes to attach or change what it names.
+///
+/// Until it is kept, one that was not there before is removed again with all that is in
+/// it: a start that fails leaves the node as it was.
 #[derive(Debug)]
-pub struct PinDirectory(PathBuf);
+pub struct PinDirectory {
+    path: PathBuf,
+    provisional: bool,
+}
 
 impl PinDirectory {
     /// The directory below the BPF file system at `bpf_fs`, which is mounted if it is not there.
@@ -26,38 +33,67 @@ impl PinDirectory {
     /// What could not be mounted or made.
     pub fn create(bpf_fs: &Path) -> Result<Self, KernelError> {
         ensure_mounted(bpf_fs)?;
-        let directory = Self::below(bpf_fs);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&directory.0)
-            .map_err(failed("make", &directory.0))?;
-        Ok(directory)
+        let path = bpf_fs.join("podrole").join(format!("v{}", podrole_ebpf::ABI));
+        let provisional = !path.exists();
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.map_err(failed("make", &path))?;
+        Ok(Self { path, provisional })
+    }
+
+    /// From now on it outlives this process.
+    pub(super) fn keep(&mut self) {
+        self.provisional = false;
     }
 
     /// The path of one pin.
     #[must_use]
     pub fn pin(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
-    fn below(bpf_fs: &Path) -> Self {
-        Self(bpf_fs.join("podrole").join(format!("v{}", podrole_ebpf::ABI)))
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 }
 
-/// Removes every pin of podrole, of any version; the kernel detaches what they held.
+impl Drop for PinDirectory {
+    fn drop(&mut self) {
+        if self.provisional
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
+            warn!(path = %self.path.display(), %error, "cannot remove the pins of this start");
+        }
+    }
+}
+
+/// Removes every pin of podrole, of any version, and detaches what they held. The kernel would detach
+/// a link without its pin too, but some time after.
 ///
 /// # Errors
 /// What could not be removed. Nothing there is no error.
 pub fn remove_all_pins(bpf_fs: &Path) -> Result<(), KernelError> {
     let directory = bpf_fs.join("podrole");
+    for pin in pins_below(&directory) {
+        if let Ok(pinned) = bpf::open_pin(&pin) {
+            // Maps are no links, and links of older versions may be of a kind that cannot; both are
+            // gone with their pins.
+            let _ = bpf::detach_link(pinned.as_fd());
+        }
+    }
     match fs::remove_dir_all(&directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(failed("remove", &directory)(error))
         }
         _ => Ok(()),
     }
+}
+
+fn pins_below(directory: &Path) -> Vec<PathBuf> {
+    let entries = |directory: &Path| {
+        let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    entries(directory).iter().flat_map(|version| entries(version)).collect()
 }
 
 fn ensure_mounted(bpf_fs: &Path) -> Result<(), KernelError> {

@@ -2,93 +2,104 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::FdLink;
-use aya::programs::{CgroupAttachMode, CgroupSockAddr, ProgramError};
 use tracing::warn;
 
-use super::{KernelError, PodCgroup, bpf, mend};
+use super::bpf::{self, Target};
+use super::{KernelError, mend};
 
-/// How a program came to be attached.
-pub(super) enum Attached {
-    /// By a link that stood there already.
-    Updated,
-    /// By a new link, pinned at this path.
-    Made(PathBuf),
-}
-
-/// Attaches `program` to the cgroup by the link pinned at `pin`, or by a new one pinned there.
-pub(super) fn attach(
-    program: &mut CgroupSockAddr,
-    name: &'static str,
-    cgroup: &PodCgroup,
-    pin: &Path,
-) -> Result<Attached, KernelError> {
-    if take_up(program, name, cgroup, pin)? {
-        return Ok(Attached::Updated);
-    }
-    // Links take no flags, and always leave room for other programs; any other mode is EINVAL.
-    let link = program
-        .attach(cgroup.directory(), CgroupAttachMode::Single)
-        .and_then(|id| program.take_link(id))
-        .map_err(refused(name))?;
-    let link = FdLink::try_from(link).map_err(|_| too_old(name))?;
-    link.pin(pin).map_err(|error| KernelError::Syscall {
-        call: "BPF_OBJ_PIN",
-        object: pin.display().to_string(),
-        mend: mend(&error),
-        source: io::Error::other(error),
-    })?;
-    Ok(Attached::Made(pin.to_owned()))
-}
-
-pub(super) fn remove(pin: &Path) {
-    if let Err(error) = fs::remove_file(pin) {
-        warn!(pin = %pin.display(), %error, "cannot remove a pin; `podrole detach` removes all");
-    }
-}
-
-/// Whether a link was there and now has our program. One whose cgroup was removed, or is another, is
-/// removed: it holds nothing that pods pass through.
-fn take_up(
-    program: &CgroupSockAddr,
-    name: &'static str,
-    cgroup: &PodCgroup,
+/// Puts `program` into the link that is pinned at `pin`; false where there is none on `target`. A link
+/// whose target is gone, or is another, is removed: it holds nothing that packets pass through.
+pub(super) fn take_up(
+    program: BorrowedFd<'_>,
+    target: Target,
     pin: &Path,
 ) -> Result<bool, KernelError> {
-    let failed = |call, source: io::Error| KernelError::Syscall {
-        call,
-        object: pin.display().to_string(),
-        mend: "; `podrole detach` removes all of podrole's pins",
-        source,
-    };
+    let failed = |call, source: io::Error| failed(call, pin, source);
     let link = match bpf::open_pin(pin) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         opened => opened.map_err(|error| failed("BPF_OBJ_GET", error))?,
     };
     let attached_to =
-        bpf::cgroup_of(link.as_fd()).map_err(|error| failed("BPF_OBJ_GET_INFO_BY_FD", error))?;
-    if attached_to != cgroup.id() {
+        bpf::target_of(link.as_fd()).map_err(|error| failed("BPF_OBJ_GET_INFO_BY_FD", error))?;
+    if attached_to != Some(target) {
         fs::remove_file(pin).map_err(|error| failed("unlink", error))?;
         return Ok(false);
     }
-    let program = program.fd().map_err(refused(name))?;
-    bpf::update_link(link.as_fd(), program.as_fd())
-        .map_err(|error| failed("BPF_LINK_UPDATE", error))?;
+    bpf::update_link(link.as_fd(), program).map_err(|error| failed("BPF_LINK_UPDATE", error))?;
     Ok(true)
 }
 
-fn refused(program: &'static str) -> impl Fn(ProgramError) -> KernelError {
-    move |source| KernelError::Program { program, mend: mend(&source), source }
+/// Whether the link pinned at `pin` is still on `target`.
+pub(super) fn is_on(target: Target, pin: &Path) -> bool {
+    let attached_to = bpf::open_pin(pin).and_then(|link| bpf::target_of(link.as_fd()));
+    attached_to.is_ok_and(|attached_to| attached_to == Some(target))
 }
 
-fn too_old(program: &'static str) -> KernelError {
+/// Where the link pinned at `pin` stands on the way out of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Not on it.
+    Nowhere,
+    /// Behind another program, which may end the chain.
+    Behind,
+    /// Before all others.
+    First,
+}
+
+/// Where the link pinned at `pin` stands among those on the way out of `interface`.
+pub(super) fn place_on(interface: u32, pin: &Path) -> Result<Place, KernelError> {
+    let failed = |call, source: io::Error| failed(call, pin, source);
+    let link = match bpf::open_pin(pin) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Place::Nowhere),
+        opened => opened.map_err(|error| failed("BPF_OBJ_GET", error))?,
+    };
+    let info = |error| failed("BPF_OBJ_GET_INFO_BY_FD", error);
+    if bpf::target_of(link.as_fd()).map_err(info)? != Some(Target::Interface(interface)) {
+        return Ok(Place::Nowhere);
+    }
+    let own = bpf::id_of(link.as_fd()).map_err(info)?;
+    let first = bpf::first_on_egress(interface).map_err(|error| failed("BPF_PROG_QUERY", error))?;
+    Ok(if first == Some(own) { Place::First } else { Place::Behind })
+}
+
+/// Pins a link in place of the one at `pin`, which lets go of its hook then and no sooner.
+pub(super) fn pin_over(link: FdLink, pin: &Path) -> Result<(), KernelError> {
+    let mut beside = pin.as_os_str().to_owned();
+    beside.push("-next");
+    let beside = PathBuf::from(beside);
+    if beside.exists() {
+        // Left by an agent that was killed right here.
+        remove(&beside);
+    }
+    self::pin(link, &beside)?;
+    fs::rename(&beside, pin).map_err(|error| failed("rename", &beside, error))
+}
+
+fn failed(call: &'static str, pin: &Path, source: io::Error) -> KernelError {
     KernelError::Syscall {
-        call: "BPF_LINK_CREATE",
-        object: program.into(),
-        mend: "; podrole needs Linux 5.10 or newer",
-        source: io::ErrorKind::Unsupported.into(),
+        call,
+        object: pin.display().to_string(),
+        mend: "; `podrole detach` removes all of podrole's pins",
+        source,
+    }
+}
+
+/// Makes a link outlive the agent.
+pub(super) fn pin(link: FdLink, pin: &Path) -> Result<(), KernelError> {
+    link.pin(pin).map(|_| ()).map_err(|error| KernelError::Syscall {
+        call: "BPF_OBJ_PIN",
+        object: pin.display().to_string(),
+        mend: mend(&error),
+        source: io::Error::other(error),
+    })
+}
+
+pub(super) fn remove(pin: &Path) {
+    if let Err(error) = fs::remove_file(pin) {
+        warn!(pin = %pin.display(), %error, "cannot remove a pin; `podrole detach` removes all");
     }
 }

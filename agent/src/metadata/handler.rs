@@ -13,13 +13,15 @@ use tokio::time::Instant;
 use tracing::{debug, error};
 
 use crate::callers::pods::Pod;
-use crate::callers::{Callers, Unidentified};
+use crate::callers::{Caller, Callers, Unidentified};
 use crate::clock::Clock;
 use crate::credentials::broker::NoAnswer;
 use crate::credentials::{Broker, Credentials, FetchError, SessionPlan};
+use crate::operate::metrics::{Document, Requests};
 use crate::roles::{Decision, RoleArn, Rules};
 
 use super::documents;
+use super::host::is_for_metadata;
 use super::protocol::{Asked, Settled, TTL_HEADER, Ttl, classify};
 use super::response::{Answer, allow, document, page, plain, refused, unavailable, with_number};
 use super::token::{Binding, Keys, Valid};
@@ -46,27 +48,56 @@ pub struct Handler {
     pub broker: Broker,
     /// The time of day.
     pub clock: Clock,
+    /// The metadata service's addresses, by which requests may name it.
+    pub addresses: Vec<IpAddr>,
     /// When the agent started: the age of documents that never change.
     pub started: SystemTime,
+    /// Counts what is answered.
+    pub requests: Requests,
 }
 
 impl Handler {
-    /// Answers one request of the caller at `peer`.
-    pub async fn answer(&self, peer: IpAddr, request: &Parts) -> Answer {
-        let answer = match classify(&request.method, &request.uri) {
-            Ok(Asked::Token) => self.issue_token(peer, &request.headers),
-            Ok(asked) => self.read(peer, &request.headers, Some(&asked)).await,
-            Err(Settled::NotFound) => self.read(peer, &request.headers, None).await,
+    /// Answers one request of `caller`.
+    pub async fn answer(&self, caller: Caller, request: &Parts) -> Answer {
+        let asked = classify(&request.method, &request.uri);
+        let document = asked.as_ref().map_or(Document::Other, document_of);
+        let answer = if caller.socket.is_none() || !is_for_metadata(request, &self.addresses) {
+            page(StatusCode::FORBIDDEN)
+        } else {
+            self.answer_pod(caller.address, &request.headers, asked).await
+        };
+        self.requests.count(document, answer.status());
+        let (method, path) = (&request.method, request.uri.path());
+        let (peer, status) = (caller.address, answer.status().as_u16());
+        debug!(%peer, socket = ?caller.socket, %method, path, status, "answered");
+        answer
+    }
+
+    /// Answers a connection that the kernel saw leave a pod's own socket.
+    async fn answer_pod(
+        &self,
+        peer: IpAddr,
+        headers: &HeaderMap,
+        asked: Result<Asked, Settled>,
+    ) -> Answer {
+        match asked {
+            Ok(Asked::Token) => self.issue_token(peer, headers),
+            Ok(asked) => self.read(peer, headers, Some(&asked)).await,
+            Err(Settled::NotFound) => self.read(peer, headers, None).await,
             Err(Settled::MethodNotAllowed(methods)) => {
                 allow(StatusCode::METHOD_NOT_ALLOWED, methods.as_str())
             }
             Err(Settled::Options(methods)) => allow(StatusCode::OK, methods.as_str()),
             Err(Settled::Forbidden) => page(StatusCode::FORBIDDEN),
             Err(Settled::BadRequest) => page(StatusCode::BAD_REQUEST),
-        };
-        let (method, path) = (&request.method, request.uri.path());
-        debug!(%peer, %method, path, status = answer.status().as_u16(), "answered");
-        answer
+        }
+    }
+
+    /// Whether `token` was given by this node's podrole to whoever has `address` and is no known pod.
+    #[must_use]
+    pub fn gave(&self, token: &str, address: IpAddr) -> bool {
+        let binding = Binding::Address(address);
+        self.keys.check(token.as_bytes(), &binding, self.clock.now()).is_ok()
     }
 
     /// Waits for nothing: SDKs that miss this answer once do without tokens for ever.
@@ -237,6 +268,16 @@ enum Token {
 
 fn of_pod(pod: &Pod) -> Binding<'_> {
     Binding::Pod(pod.uid.as_str())
+}
+
+fn document_of(asked: &Asked) -> Document {
+    match asked {
+        Asked::Token => Document::Token,
+        Asked::RoleList => Document::RoleList,
+        Asked::Role(_) => Document::Credentials,
+        Asked::IamInfo => Document::IamInfo,
+        Asked::Versions | Asked::Version | Asked::MetaData | Asked::Iam => Document::Other,
+    }
 }
 
 fn concerns_role(asked: &Asked) -> bool {

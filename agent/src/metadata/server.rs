@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,10 +35,13 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// Before accepting again where the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `stop`, then finishes open requests.
-pub async fn serve<F, A>(listener: TcpListener, answer: F, stop: CancellationToken)
+/// Serves until `stop`, then finishes open requests. `open` says what is known of a connection as soon
+/// as it is accepted; each of its requests is answered with that.
+pub async fn serve<O, C, F, A>(listener: TcpListener, open: O, answer: F, stop: CancellationToken)
 where
-    F: Fn(IpAddr, Parts) -> A + Send + Sync + 'static,
+    O: Fn(SocketAddr) -> C + Send + 'static,
+    C: Copy + Send + Sync + 'static,
+    F: Fn(C, Parts) -> A + Send + Sync + 'static,
     A: Future<Output = Answer> + Send + 'static,
 {
     let answer = Arc::new(answer);
@@ -50,7 +53,7 @@ where
             Some(ended) = connections.join_next() => tell_of_panic(ended),
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let connection = connection(stream, peer.ip(), Arc::clone(&answer));
+                    let connection = connection(stream, open(peer), Arc::clone(&answer));
                     let watched = graceful.watch(connection);
                     connections.spawn(async move {
                         if let Err(error) = watched.await {
@@ -68,13 +71,14 @@ where
     }
 }
 
-fn connection<F, A>(
+fn connection<C, F, A>(
     stream: TcpStream,
-    peer: IpAddr,
+    caller: C,
     answer: Arc<F>,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error>
 where
-    F: Fn(IpAddr, Parts) -> A + Send + Sync + 'static,
+    C: Copy + Send + Sync + 'static,
+    F: Fn(C, Parts) -> A + Send + Sync + 'static,
     A: Future<Output = Answer> + Send + 'static,
 {
     let service = service_fn(move |request: http::Request<Incoming>| {
@@ -82,7 +86,7 @@ where
         async move {
             let (head, body) = request.into_parts();
             let answer = match read_past(body).await {
-                Ok(()) => answer(peer, head).await,
+                Ok(()) => answer(caller, head).await,
                 Err(status) => page(status),
             };
             Ok::<_, Infallible>(answer)

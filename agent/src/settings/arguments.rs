@@ -1,6 +1,7 @@
 //! The command line as it is written. Values are taken as text, so that all mistakes can be told at
 //! once.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -19,8 +20,13 @@ pub struct Arguments {
 pub enum Command {
     /// Run the node agent
     Agent(Box<AgentArguments>),
+    /// Attach podrole's programs without an agent: pods are refused until one runs
+    Attach(Box<AttachArguments>),
     /// Remove podrole's programs from this node: pods reach the real metadata service again
     Detach(DetachArguments),
+    /// Be the process that the agent's self-test runs in the pods' cgroup
+    #[command(hide = true)]
+    SelfTest(SelfTestArguments),
 }
 
 /// The flags of `podrole agent`.
@@ -34,13 +40,9 @@ pub struct AgentArguments {
     #[arg(long = "node-name-of-pod", env = "NODE_NAME", hide = true)]
     pub node_name_of_pod: Option<String>,
 
-    /// The cgroup that all pods live in (default: found below the cgroup2 mount)
-    #[arg(long, env = "PODROLE_POD_CGROUP", value_name = "DIRECTORY")]
-    pub pod_cgroup: Option<PathBuf>,
-
-    /// The BPF file system to pin in; mounted if it is not there
-    #[arg(long, env = "PODROLE_BPF_FS", default_value = "/sys/fs/bpf", value_name = "DIRECTORY")]
-    pub bpf_fs: PathBuf,
+    /// How the kernel's part is done.
+    #[command(flatten)]
+    pub kernel: KernelArguments,
 
     /// For what must survive a restart: the key of IMDSv2 tokens
     #[arg(
@@ -50,30 +52,6 @@ pub struct AgentArguments {
         value_name = "DIRECTORY"
     )]
     pub state_dir: PathBuf,
-
-    /// Where pods' connections are redirected to: an address of this node, with a port unless it is
-    /// 16925; once for IPv4 and once for IPv6 (default: the node's primary addresses)
-    #[arg(long, env = "PODROLE_LISTEN", value_delimiter = ',', value_name = "ADDRESS[:PORT]")]
-    pub listen: Vec<String>,
-
-    /// Where /healthz and /readyz are (default: `[::]:16926`, or `0.0.0.0:16926` without
-    /// IPv6)
-    #[arg(long, env = "PODROLE_ADMIN_LISTEN", value_name = "ADDRESS:PORT")]
-    pub admin_listen: Option<String>,
-
-    /// The metadata service's addresses, whose port 80 is redirected
-    #[arg(
-        long,
-        env = "PODROLE_METADATA_ADDRESS",
-        value_delimiter = ',',
-        default_value = "169.254.169.254,fd00:ec2::254",
-        value_name = "ADDRESS"
-    )]
-    pub metadata_address: Vec<String>,
-
-    /// What hostNetwork pods get: `node`, the real service
-    #[arg(long, env = "PODROLE_HOST_NETWORK_PODS", default_value = "node", value_name = "MODE")]
-    pub host_network_pods: String,
 
     /// The cluster's name, for the session tag eks-cluster-name
     #[arg(long, env = "PODROLE_CLUSTER_NAME", value_name = "NAME")]
@@ -105,6 +83,30 @@ pub struct AgentArguments {
     )]
     pub annotation_prefix: String,
 
+    /// What is logged, and how.
+    #[command(flatten)]
+    pub log: LogArguments,
+}
+
+/// The flags of `podrole attach`.
+#[derive(Clone, Debug, Args)]
+pub struct AttachArguments {
+    /// Stay until kubelet has made the pods' cgroup, and attach to it then
+    #[arg(long, env = "PODROLE_WAIT")]
+    pub wait: bool,
+
+    /// How the kernel's part is done.
+    #[command(flatten)]
+    pub kernel: KernelArguments,
+
+    /// What is logged, and how.
+    #[command(flatten)]
+    pub log: LogArguments,
+}
+
+/// The flags that say what is logged, and how.
+#[derive(Clone, Debug, Args)]
+pub struct LogArguments {
     /// `text` or `json` (default: text on a terminal, else json)
     #[arg(long, env = "PODROLE_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<String>,
@@ -114,10 +116,80 @@ pub struct AgentArguments {
     pub log_level: String,
 }
 
+/// The flags that say how the kernel's part is done.
+#[derive(Clone, Debug, Args)]
+pub struct KernelArguments {
+    /// The cgroup that all pods live in (default: found below the cgroup2 mount)
+    #[arg(long, env = "PODROLE_POD_CGROUP", value_name = "DIRECTORY")]
+    pub pod_cgroup: Option<PathBuf>,
+
+    /// The BPF file system to pin in; mounted if it is not there
+    #[arg(long, env = "PODROLE_BPF_FS", default_value = "/sys/fs/bpf", value_name = "DIRECTORY")]
+    pub bpf_fs: PathBuf,
+
+    /// An interface to put the forward guard on (default: every one that is no pod's)
+    #[arg(long, env = "PODROLE_GUARD_INTERFACE", value_delimiter = ',', value_name = "INTERFACE")]
+    pub guard_interface: Vec<String>,
+
+    /// An interface whose packets pass the forward guard, such as docker0: what is behind it has the
+    /// node's role
+    #[arg(
+        long,
+        env = "PODROLE_GUARD_EXEMPT_INTERFACE",
+        value_delimiter = ',',
+        value_name = "INTERFACE"
+    )]
+    pub guard_exempt_interface: Vec<String>,
+
+    /// Where pods' connections are redirected to: an address of this node, with a port unless it is
+    /// 16925; once for IPv4 and once for IPv6 (default: the node's primary addresses)
+    #[arg(long, env = "PODROLE_LISTEN", value_delimiter = ',', value_name = "ADDRESS[:PORT]")]
+    pub listen: Vec<String>,
+
+    /// Where /healthz and /readyz are (default: `[::]:16926`, or `0.0.0.0:16926` without IPv6)
+    #[arg(long, env = "PODROLE_ADMIN_LISTEN", value_name = "ADDRESS:PORT")]
+    pub admin_listen: Option<String>,
+
+    /// The metadata service's addresses, whose port 80 is redirected
+    #[arg(
+        long,
+        env = "PODROLE_METADATA_ADDRESS",
+        value_delimiter = ',',
+        default_value = "169.254.169.254,fd00:ec2::254",
+        value_name = "ADDRESS"
+    )]
+    pub metadata_address: Vec<String>,
+
+    /// What hostNetwork pods get: `node`, the real service
+    #[arg(long, env = "PODROLE_HOST_NETWORK_PODS", default_value = "node", value_name = "MODE")]
+    pub host_network_pods: String,
+
+    /// A hook that this kernel may lack: `forward` (before Linux 6.6). What it guards is unguarded then
+    #[arg(long, env = "PODROLE_ALLOW_MISSING_GUARDS", value_delimiter = ',', value_name = "NAME")]
+    pub allow_missing_guards: Vec<String>,
+}
+
 /// The flags of `podrole detach`.
 #[derive(Clone, Debug, Args)]
 pub struct DetachArguments {
     /// The BPF file system that the agent pins in
     #[arg(long, env = "PODROLE_BPF_FS", default_value = "/sys/fs/bpf", value_name = "DIRECTORY")]
     pub bpf_fs: PathBuf,
+}
+
+/// What the agent tells the process of its self-test.
+#[derive(Clone, Debug, Args)]
+pub struct SelfTestArguments {
+    /// The cgroup to move to.
+    #[arg(long)]
+    pub cgroup: PathBuf,
+    /// The metadata service's addresses.
+    #[arg(long)]
+    pub metadata: Vec<IpAddr>,
+    /// Where the proxy listens.
+    #[arg(long)]
+    pub proxy: Vec<SocketAddr>,
+    /// Whether to go the way to the proxy, and not to stay by itself.
+    #[arg(long)]
+    pub way: bool,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use crate::credentials::session::SessionTags;
+use crate::kernel::Hook;
 use crate::operate::telemetry::Format;
 use crate::roles::BaseRoleArn;
 
@@ -99,6 +100,13 @@ pub(super) fn host_network_pods(given: &str) -> Result<(), String> {
         "mapped" | "deny" => Err(format!("{given:?} is not in this version; only `node` is")),
         _ => Err(format!("{given:?} is unknown; only `node` is in this version")),
     }
+}
+
+pub(super) fn may_lack(given: &[String]) -> Result<Vec<Hook>, String> {
+    let known = || Hook::ALL.map(|hook| format!("`{hook}`")).join(", ");
+    let hook =
+        |name: &String| name.parse().map_err(|()| format!("{name:?} is none of {}", known()));
+    given.iter().map(hook).collect()
 }
 
 pub(super) fn annotation_prefix(prefix: String) -> Result<String, String> {

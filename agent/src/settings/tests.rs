@@ -10,7 +10,7 @@ fn settings(flags: &[&str]) -> Result<Settings, Mistakes> {
     let line = ["podrole", "agent"].iter().chain(flags);
     match Arguments::try_parse_from(line).unwrap().command {
         Command::Agent(arguments) => Settings::from_arguments(*arguments),
-        Command::Detach(_) => panic!("not the agent"),
+        _ => panic!("not the agent"),
     }
 }
 
@@ -29,14 +29,14 @@ fn refused(flags: &[&str], flag: &str, what: &str) {
 #[test]
 fn the_defaults_are_those_of_the_documentation() {
     let settings = with(&[]).unwrap();
-    assert_eq!(settings.bpf_fs, PathBuf::from("/sys/fs/bpf"));
+    assert_eq!(settings.kernel.bpf_fs, PathBuf::from("/sys/fs/bpf"));
     assert_eq!(settings.state_dir, PathBuf::from("/var/lib/podrole"));
-    assert_eq!(settings.metadata.v4, Some(Ipv4Addr::new(169, 254, 169, 254)));
-    assert_eq!(settings.metadata.v6, Some("fd00:ec2::254".parse().unwrap()));
+    assert_eq!(settings.kernel.metadata.v4, Some(Ipv4Addr::new(169, 254, 169, 254)));
+    assert_eq!(settings.kernel.metadata.v6, Some("fd00:ec2::254".parse().unwrap()));
     assert_eq!(settings.plan.tags, SessionTags::Pod);
     assert_eq!(settings.plan.duration, Duration::from_hours(1));
     assert_eq!(&*settings.rules.keys.role, "iam.amazonaws.com/role");
-    assert!(settings.listen.is_none());
+    assert!(settings.kernel.listen.is_none());
 }
 
 #[test]
@@ -57,10 +57,11 @@ fn all_mistakes_are_told_at_once() {
 
 #[test]
 fn listen_takes_one_address_of_each_family() {
-    let listen = with(&["--listen=10.0.0.10", "--listen=[fd00::10]:99"]).unwrap().listen.unwrap();
+    let listen =
+        with(&["--listen=10.0.0.10", "--listen=[fd00::10]:99"]).unwrap().kernel.listen.unwrap();
     assert_eq!(listen.v4, "10.0.0.10:16925".parse().unwrap());
     assert_eq!(listen.v6, Some("[fd00::10]:99".parse().unwrap()));
-    let v6 = with(&["--listen=10.0.0.10", "--listen=fd00::10"]).unwrap().listen.unwrap().v6;
+    let v6 = with(&["--listen=10.0.0.10", "--listen=fd00::10"]).unwrap().kernel.listen.unwrap().v6;
     assert_eq!(v6, Some("[fd00::10]:16925".parse().unwrap()));
     refused(&["--listen=10.0.0.10", "--listen=10.0.0.11"], "--listen", "second address");
     refused(&["--listen=fd00::10"], "--listen", "IPv4");
@@ -70,7 +71,7 @@ fn listen_takes_one_address_of_each_family() {
 
 #[test]
 fn metadata_addresses_are_real_ones() {
-    let only_v4 = with(&["--metadata-address=169.254.169.254"]).unwrap().metadata;
+    let only_v4 = with(&["--metadata-address=169.254.169.254"]).unwrap().kernel.metadata;
     assert_eq!(only_v4.v6, None);
     refused(&["--metadata-address=here"], "--metadata-address", "no IP address");
     refused(&["--metadata-address=::"], "--metadata-address", "cannot be");
@@ -101,7 +102,7 @@ fn a_cluster_name_is_needed_only_for_tags() {
 #[test]
 fn each_flag_is_an_environment_variable_too() {
     let podrole = Arguments::command();
-    for command in podrole.get_subcommands() {
+    for command in podrole.get_subcommands().filter(|command| !command.is_hide_set()) {
         for flag in command.get_arguments().filter(|flag| !flag.is_hide_set()) {
             let Some(name) = flag.get_long().filter(|name| *name != "help") else { continue };
             let variable = format!("PODROLE_{}", name.replace('-', "_").to_uppercase());
@@ -114,4 +115,30 @@ fn each_flag_is_an_environment_variable_too() {
 fn what_this_version_lacks_is_said() {
     refused(&["--host-network-pods=mapped"], "--host-network-pods", "not in this version");
     refused(&["--base-role-arn=auto"], "--base-role-arn", "not in this version");
+}
+
+#[test]
+fn only_hooks_that_can_be_done_without_may_be_missing() {
+    assert_eq!(with(&[]).unwrap().kernel.may_lack, []);
+    let settings = with(&["--allow-missing-guards=forward"]).unwrap();
+    assert_eq!(settings.kernel.may_lack, [Hook::Forward]);
+    refused(&["--allow-missing-guards=connect"], "--allow-missing-guards", "`forward`");
+}
+
+#[test]
+fn attach_takes_the_kernels_flags_and_tells_all_mistakes_at_once() {
+    let attach = |flags: &[&str]| {
+        let line = ["podrole", "attach"].iter().chain(flags);
+        match Arguments::try_parse_from(line).unwrap().command {
+            Command::Attach(arguments) => AttachSettings::from_arguments(*arguments),
+            _ => panic!("not attach"),
+        }
+    };
+    assert!(!attach(&[]).unwrap().wait);
+    assert!(attach(&["--wait", "--listen=10.0.0.10"]).unwrap().wait);
+    let mistakes = attach(&["--listen=nowhere", "--bpf-fs=bpf", "--log-level=a=b=c"]);
+    let mistakes = mistakes.unwrap_err().to_string();
+    for flag in ["--listen", "--bpf-fs", "--log-level"] {
+        assert!(mistakes.contains(flag), "{flag} is missing in: {mistakes}");
+    }
 }

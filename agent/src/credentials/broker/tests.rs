@@ -37,6 +37,7 @@ impl Source for Script {
 
 struct Bench {
     broker: Broker,
+    meters: Meters,
     calls: Arc<AtomicUsize>,
 }
 
@@ -47,10 +48,11 @@ fn bench(answers: impl IntoIterator<Item = Scripted>) -> Bench {
     let calls = Arc::new(AtomicUsize::new(0));
     let answers = Mutex::new(answers.into_iter().collect());
     let source = Script { answers, calls: Arc::clone(&calls), clock: clock.clone() };
-    let (broker, task) = Broker::new(source, clock);
+    let meters = Meters::default();
+    let (broker, task) = Broker::new(source, clock, meters.clone());
     #[expect(clippy::disallowed_methods, reason = "the test's runtime ends it")]
     tokio::spawn(task);
-    Bench { broker, calls }
+    Bench { broker, meters, calls }
 }
 
 impl Bench {
@@ -161,6 +163,21 @@ async fn a_session_dies_with_its_last_pod() {
     bench.broker.forget(PodUid::new("two"));
     bench.broker.get(PodUid::new("two"), request("shared"), deadline).await.unwrap().unwrap();
     assert_eq!(bench.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_are_counted_while_they_are_held() {
+    let bench = bench([(Duration::ZERO, Ok(HOUR)), (Duration::ZERO, Err(refused()))]);
+    bench.get("a").await.unwrap().unwrap();
+    bench.get("b").await.unwrap().unwrap_err();
+    assert_eq!(bench.meters.held.get(), 1);
+    bench.get("c").await.unwrap().unwrap();
+    assert_eq!(bench.meters.held.get(), 2);
+    bench.broker.forget(PodUid::new("a"));
+    bench.get("c").await.unwrap().unwrap();
+    assert_eq!(bench.meters.held.get(), 1);
+    sleep(HOUR + SWEEP_EVERY).await;
+    assert_eq!(bench.meters.held.get(), 0);
 }
 
 #[tokio::test(start_paused = true)]

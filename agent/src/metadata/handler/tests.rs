@@ -8,9 +8,12 @@ use secrecy::SecretString;
 use tokio::sync::watch as channel;
 use tokio::time::sleep;
 
+use crate::callers::attest::Seen;
 use crate::callers::pods::{Event, Index, PodUid};
+use crate::credentials::broker::Meters;
 use crate::credentials::session::SessionTags;
 use crate::credentials::{SessionRequest, Source};
+use crate::kernel::CgroupId;
 use crate::roles::annotations::Keys as AnnotationKeys;
 
 use super::*;
@@ -62,7 +65,7 @@ fn bench() -> Bench {
     let (pods, index) = channel::channel(Index::default());
     let calls = Arc::new(AtomicUsize::new(0));
     let sts = FakeSts { clock: clock.clone(), calls: Arc::clone(&calls) };
-    let (broker, task) = Broker::new(sts, clock.clone());
+    let (broker, task) = Broker::new(sts, clock.clone(), Meters::default());
     #[expect(clippy::disallowed_methods, reason = "the test's runtime ends it")]
     tokio::spawn(task);
     let rules = Rules {
@@ -71,7 +74,8 @@ fn bench() -> Bench {
     };
     let handler = Handler {
         keys: Keys::open(state.path(), start).unwrap(),
-        callers: Callers::new(index, ["10.0.0.10".parse().unwrap()]),
+        callers: Callers::new(index, Arc::new(Seen::default()), ["10.0.0.10".parse().unwrap()]),
+        addresses: vec!["169.254.169.254".parse().unwrap()],
         rules: Arc::new(rules),
         plan: SessionPlan {
             tags: SessionTags::Pod,
@@ -82,6 +86,7 @@ fn bench() -> Bench {
         broker,
         clock,
         started: start,
+        requests: Requests::default(),
     };
     Bench { handler, pods, calls, _state: state }
 }
@@ -116,7 +121,8 @@ impl Bench {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        self.handler.answer(peer.parse().unwrap(), &parts).await
+        let caller = Caller { address: peer.parse().unwrap(), socket: Some(CgroupId(7)) };
+        self.handler.answer(caller, &parts).await
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
@@ -312,5 +318,29 @@ async fn each_answer_says_that_it_is_ec2() {
         let answer = bench.ask(method.clone(), path, &[]).await;
         assert_eq!(answer.status().as_u16(), status, "{method} {path}");
         assert_eq!(answer.headers()["server"], "EC2ws", "{method} {path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_the_kernel_did_not_see_leave_a_pod_gets_nothing() {
+    let bench = with_pod();
+    let unseen = Caller { address: POD.parse().unwrap(), socket: None };
+    for (method, path) in
+        [(Method::GET, LEAF), (Method::GET, LIST), (Method::PUT, "/latest/api/token")]
+    {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("x-aws-ec2-metadata-token-ttl-seconds", "60");
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        assert_eq!(bench.handler.answer(unseen, &parts).await.status().as_u16(), 403, "{path}");
+    }
+    assert_eq!(bench.calls.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_proxys_own_address_is_no_name_of_the_service() {
+    let bench = with_pod();
+    for (host, status) in [("169.254.169.254", 200), ("10.0.0.10:16925", 403)] {
+        let answer = bench.ask(Method::GET, LEAF, &[("host", host)]).await;
+        assert_eq!(answer.status().as_u16(), status, "{host}");
     }
 }

@@ -1,0 +1,160 @@
+//! The guard: what must never leave a pod for the metadata service, whatever the socket, protocol,
+//! port or trick. The redirect takes what it can serve; this refuses the rest.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::btf_maps::HashMap;
+use aya_ebpf::helpers::{bpf_get_netns_cookie, bpf_set_retval};
+use aya_ebpf::macros::btf_map;
+use aya_ebpf::programs::SockAddrContext;
+use podrole_ebpf::Event;
+
+use crate::context::{address4, address6, port};
+use crate::events::{count, count_forwarded};
+use crate::modes::{is_sender_exempt, is_task_exempt};
+use crate::packet::{Address, Packet};
+use crate::record;
+use crate::settings::{
+    ADMIN_PORT, HAS_FORWARD_NETNS, HAS_PACKET_NETNS, HAS_SET_RETVAL, PROXY_V4, PROXY_V4_PORT,
+    PROXY_V6, PROXY_V6_PORT, is_metadata_mapped, is_metadata_v4, is_metadata_v6, node_netns,
+};
+
+const ADDRESSES: usize = 256;
+
+#[btf_map]
+static NODE_ADDRESSES: HashMap<[u32; 4], u8, ADDRESSES> = HashMap::new();
+
+#[btf_map]
+static EXEMPT_INTERFACES: HashMap<u32, u8, 64> = HashMap::new();
+
+const ECONNREFUSED: i32 = 111;
+
+/// Whether podrole has a say over the task: it is in a pod with a network of its own, and not exempt.
+#[inline(always)]
+pub(crate) fn is_guarded(ctx: &SockAddrContext) -> bool {
+    !is_in_node_netns(ctx) && !is_task_exempt()
+}
+
+#[inline(always)]
+fn is_in_node_netns(ctx: &SockAddrContext) -> bool {
+    // SAFETY: the helper takes the program's own context.
+    unsafe { bpf_get_netns_cookie(ctx.as_ptr()) == node_netns() }
+}
+
+/// Refuses a call as a closed port would, where the kernel lets a program choose (else EPERM).
+#[inline(always)]
+pub(crate) fn refuse(event: Event) -> bool {
+    count(event);
+    if HAS_SET_RETVAL.load() == 1 {
+        // SAFETY: the helper changes the errno of the refused call only.
+        unsafe { bpf_set_retval(-ECONNREFUSED) };
+    }
+    false
+}
+
+/// Datagrams to a metadata address: connect is not called for each of them.
+pub(crate) fn sendmsg4(ctx: &SockAddrContext) -> bool {
+    if is_metadata_v4(address4(ctx)) && is_guarded(ctx) {
+        return refuse(Event::DatagramRefused);
+    }
+    true
+}
+
+pub(crate) fn sendmsg6(ctx: &SockAddrContext) -> bool {
+    let address = address6(ctx);
+    if (is_metadata_mapped(address) || is_metadata_v6(address)) && is_guarded(ctx) {
+        return refuse(Event::DatagramRefused);
+    }
+    true
+}
+
+/// Whoever answers on the proxy's port hands out credentials, so no pod may take it, agent or not.
+pub(crate) fn bind(ctx: &SockAddrContext) -> bool {
+    let port = port(ctx);
+    let ours = port != 0
+        && (port == PROXY_V4_PORT.load()
+            || port == PROXY_V6_PORT.load()
+            || port == ADMIN_PORT.load());
+    if ours && is_in_node_netns(ctx) && !is_task_exempt() {
+        count(Event::BindRefused);
+        return false;
+    }
+    true
+}
+
+/// Every packet of every pod's socket: raw sockets, connections from before the attach, and whatever
+/// the pod's own netfilter rules made of the address.
+pub(crate) fn egress(packet: Packet) -> bool {
+    let Some(destination) = packet.destination() else { return true };
+    if is_metadata(destination) {
+        return may_reach_metadata(packet);
+    }
+    let port = match destination {
+        Address::V4(address) if address == PROXY_V4.load() => PROXY_V4_PORT.load(),
+        Address::V6(address) if address == PROXY_V6.load() => PROXY_V6_PORT.load(),
+        _ => return true,
+    };
+    match packet.tcp() {
+        Some(tcp) if tcp.is_opening && podrole_ebpf::wire_port(tcp.destination) == port => {
+            record::leave(packet, &tcp)
+        }
+        _ => true,
+    }
+}
+
+#[inline(never)]
+fn may_reach_metadata(packet: Packet) -> bool {
+    if sends_from_node_netns(packet) || is_sender_exempt(packet.0) {
+        return true;
+    }
+    count(Event::PacketDropped);
+    false
+}
+
+/// hostNetwork pods keep the real service. Where the kernel cannot tell the network namespace of a
+/// packet, its source address stands in: a pod that forges the node's is stopped by [`forward`].
+#[inline(always)]
+fn sends_from_node_netns(packet: Packet) -> bool {
+    if HAS_PACKET_NETNS.load() == 1 {
+        // SAFETY: the helper takes the program's own context.
+        return unsafe { bpf_get_netns_cookie(packet.0.cast()) == node_netns() };
+    }
+    // SAFETY: the agent writes an entry whole.
+    packet.source().is_some_and(|source| unsafe { NODE_ADDRESSES.get(source.wide()) }.is_some())
+}
+
+/// What the node would forward to the metadata service: frames that no socket of a pod's cgroup sent
+/// (`AF_PACKET`, sockets made elsewhere), and the last hop of source routes. The node's own packets
+/// came in by no interface; nor did those of a macvlan pod, whose sockets tell them from the node's.
+pub(crate) fn forward(packet: Packet) -> bool {
+    let came_in_by = packet.came_in_by();
+    if came_in_by == 0 && !may_be_anothers(packet) {
+        return true;
+    }
+    if !packet.destination().is_some_and(is_metadata) {
+        return true;
+    }
+    // SAFETY: the agent writes an entry whole.
+    if unsafe { EXEMPT_INTERFACES.get(came_in_by) }.is_some() {
+        return true;
+    }
+    count_forwarded(came_in_by);
+    false
+}
+
+/// Whether the socket that sends it is in another network namespace than the node's. Without a socket,
+/// the helper would speak of the kernel's first namespace.
+#[inline(always)]
+fn may_be_anothers(packet: Packet) -> bool {
+    HAS_FORWARD_NETNS.load() == 1
+        && packet.has_socket()
+        // SAFETY: the helper takes the program's own context.
+        && unsafe { bpf_get_netns_cookie(packet.0.cast()) != node_netns() }
+}
+
+#[inline(always)]
+fn is_metadata(destination: Address) -> bool {
+    match destination {
+        Address::V4(address) => is_metadata_v4(address),
+        Address::V6(address) => is_metadata_v6(address),
+    }
+}

@@ -1,0 +1,177 @@
+//! The kernel's part, put together: programs loaded, not yet attached.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch as channel;
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+use crate::kernel::interfaces::Watch;
+use crate::kernel::log::Log;
+use crate::kernel::self_test::way::{self, Answer};
+use crate::kernel::{
+    Drops, Hooks, Keeper, KernelError, Loaded, NetnsCookie, PinDirectory, PodCgroup, Programs,
+    Records, Rules, self_test,
+};
+use crate::operate::metrics::Counter;
+use crate::operate::readiness::{Latch, Readiness};
+use crate::report::Chain;
+use crate::settings::{ADMIN_PORT, KernelSettings, Listen};
+
+/// Between two attempts of the self-test.
+const SELF_TEST_EVERY: Duration = Duration::from_secs(5);
+
+/// Between two looks at whether the way to the proxy should be asked for again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// What `/readyz` calls it.
+const WAY: &str = "the way from a pod to the proxy";
+
+/// The kernel's part of this node.
+pub(super) struct Node {
+    /// Attaches the programs and keeps them attached.
+    pub(super) keeper: Keeper,
+    /// Tells the keeper whether nobody is to be sent to the proxy's port.
+    pub(super) refuse: channel::Sender<bool>,
+    /// The connection by which the keeper hears of interfaces; to be run.
+    pub(super) netlink: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// The programs' log lines.
+    pub(super) log: Log,
+    /// Who is on the way to the proxy.
+    pub(super) records: Arc<Records>,
+    /// What the programs decide by.
+    pub(super) rules: Rules,
+    /// Where the cgroup of all pods is.
+    pub(super) pods: PathBuf,
+}
+
+/// Runs the self-test until it passes, and then no more.
+pub(super) async fn pass_self_test(
+    pods: PathBuf,
+    rules: Rules,
+    records: Arc<Records>,
+    passed: Latch,
+) {
+    while let Err(error) = self_test::run(&pods, &rules, &records).await {
+        error!(error = %Chain(&error), "not ready; trying again");
+        sleep(SELF_TEST_EVERY).await;
+    }
+    info!("a process in the pods' cgroup is served and guarded");
+    passed.done();
+}
+
+/// Asks for a token as a pod does, and has the programs refuse while somebody else answers. Asked at
+/// the start, and again when connections were lost.
+pub(super) struct WayWatch {
+    /// Where the cgroup of all pods is.
+    pub(super) pods: PathBuf,
+    /// What the programs decide by.
+    pub(super) rules: Rules,
+    /// Who is on the way to the proxy.
+    pub(super) records: Arc<Records>,
+    /// Connections that did not arrive at the proxy.
+    pub(super) lost: Counter,
+    /// Tells the keeper whether to refuse.
+    pub(super) refuse: channel::Sender<bool>,
+    /// What `/readyz` says.
+    pub(super) readiness: Readiness,
+}
+
+impl WayWatch {
+    /// Runs for ever; `is_ours` says whether a token was given by this node's podrole.
+    pub(super) async fn run(self, is_ours: impl Fn(&str, IpAddr) -> bool) {
+        let mut closed = Some(self.readiness.register(WAY));
+        loop {
+            let lost = self.lost.get();
+            let taken = match way::ask(&self.pods, &self.rules, &self.records).await {
+                Ok(Answer::Token(token)) => Some(!is_ours(&token, way::ADDRESS.into())),
+                // A node's firewall may be shut to an interface that no CNI made.
+                Ok(Answer::None(said)) => {
+                    warn!(said, "the way from a pod to the proxy cannot be tested");
+                    None
+                }
+                Err(error) => {
+                    warn!(error = %Chain(&error), "the way from a pod to the proxy cannot be tested");
+                    None
+                }
+            };
+            let refuse = taken.unwrap_or_else(|| *self.refuse.borrow());
+            self.refuse.send_replace(refuse);
+            if refuse {
+                error!(
+                    "somebody else answers on the proxy's port: a hostPort or a Service's externalIPs takes it from pods' connections; pods are refused until it is gone"
+                );
+                closed.get_or_insert_with(|| self.readiness.register(WAY));
+            } else if let Some(closed) = closed.take() {
+                closed.done();
+            }
+            sleep(ASK_AGAIN_AFTER).await;
+            // While it is closed no connection is made, and so none is lost.
+            while closed.is_none() && self.lost.get() == lost {
+                sleep(ASK_AGAIN_AFTER).await;
+            }
+        }
+    }
+}
+
+impl Node {
+    /// Loads the programs for the agent. Programs of an earlier one leave this process alone from here
+    /// on, so that it can bind its ports.
+    pub(super) fn prepare(settings: &KernelSettings, listen: Listen) -> Result<Self, KernelError> {
+        let cgroup = PodCgroup::open(settings.pod_cgroup.as_deref())?;
+        let mut node = Self::load(settings, listen, cgroup)?;
+        node.keeper.programs.leave_own_pod_alone(&node.keeper.cgroup)?;
+        Ok(node)
+    }
+
+    /// Loads the programs; nothing changes for any pod.
+    pub(super) fn load(
+        settings: &KernelSettings,
+        listen: Listen,
+        cgroup: PodCgroup,
+    ) -> Result<Self, KernelError> {
+        let hooks = hooks(settings)?;
+        let pins = PinDirectory::create(&settings.bpf_fs)?;
+        let (interfaces, netlink) = Watch::new(settings.interfaces.clone())?;
+        let rules = rules(settings, listen)?;
+        let loaded = Programs::load(&rules, hooks, &cgroup, pins)?;
+        let Loaded { programs, records, counters, log } = loaded;
+        let records = Arc::new(records);
+        let pods = cgroup.path().to_owned();
+        let (refuse, refused) = channel::channel(false);
+        let keeper = Keeper {
+            programs,
+            cgroup,
+            interfaces,
+            records: Arc::clone(&records),
+            drops: Arc::new(Drops::new(counters)),
+            lost: Counter::default(),
+            refuse: refused,
+        };
+        Ok(Self { refuse, keeper, netlink: Box::pin(netlink), log, records, rules, pods })
+    }
+}
+
+/// What the programs decide by.
+pub(super) fn rules(settings: &KernelSettings, listen: Listen) -> Result<Rules, KernelError> {
+    Ok(Rules {
+        metadata_v4: settings.metadata.v4,
+        metadata_v6: settings.metadata.v6,
+        proxy_v4: listen.v4,
+        proxy_v6: listen.v6,
+        admin_port: settings.admin_listen.map_or(ADMIN_PORT, |address| address.port()),
+        node: NetnsCookie::own()?,
+    })
+}
+
+/// The hooks of this kernel, which must be all but those that may be missing.
+pub(super) fn hooks(settings: &KernelSettings) -> Result<Hooks, KernelError> {
+    let hooks = Hooks::of_running(&settings.may_lack)?;
+    if let Some(hook) = hooks.missing() {
+        warn!(%hook, "this kernel lacks a hook, as --allow-missing-guards permits: {}", hook.lost());
+    }
+    Ok(hooks)
+}

@@ -1,0 +1,148 @@
+//! Keeps the programs where they belong: on every interface that comes, and on the pods' cgroup even
+//! if it is removed and made again. Tells what they dropped.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch as channel;
+use tokio::time::interval;
+use tracing::{error, warn};
+
+use crate::operate::metrics::Counter;
+use crate::report::Chain;
+
+use super::cgroups::Presence;
+use super::interfaces::Watch;
+use super::{Drops, KernelError, PodCgroup, Programs, Records};
+
+/// How often links are looked at, where nothing tells of a change.
+const VERIFY_EVERY: Duration = Duration::from_secs(10);
+/// How often the pods' cgroup is looked at: while it is another than the programs are on, its pods
+/// reach the real service.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long a connection may take from its SYN to the proxy, which is on the same node.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(2);
+
+/// Owns the programs while the agent runs.
+pub struct Keeper {
+    /// The programs.
+    pub programs: Programs,
+    /// The cgroup of all pods.
+    pub cgroup: PodCgroup,
+    /// The node's interfaces.
+    pub interfaces: Watch,
+    /// Who is on the way to the proxy.
+    pub records: Arc<Records>,
+    /// What the programs refused and dropped.
+    pub drops: Arc<Drops>,
+    /// Counts connections that did not arrive at the proxy.
+    pub lost: Counter,
+    /// Whether nobody is to be sent to the proxy's port, since somebody else answers there.
+    pub refuse: channel::Receiver<bool>,
+}
+
+impl Keeper {
+    /// Attaches the programs: first the forward guard, then what refuses, then what redirects.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub async fn attach(&mut self) -> Result<(), KernelError> {
+        // What left while no agent was there was refused, and is not lost now.
+        let _ = self.records.take_lost(ARRIVES_WITHIN);
+        self.programs.forward.follow(&self.interfaces, true).await?;
+        self.programs.attach_to_pods(&self.cgroup)
+    }
+
+    /// Whether the programs are on the pods' cgroup as it is now: it can be made anew while they are
+    /// being attached.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.cgroup.presence() == Presence::Same && self.programs.are_on(&self.cgroup)
+    }
+
+    /// Follows interfaces and verifies links, for ever.
+    pub async fn run(mut self) {
+        let mut tick = interval(VERIFY_EVERY);
+        let mut sweep = interval(ARRIVES_WITHIN);
+        let mut look = interval(LOOK_EVERY);
+        let mut seen = Presence::Same;
+        loop {
+            tokio::select! {
+                () = self.interfaces.changed() => self.follow().await,
+                _ = tick.tick() => {
+                    self.drops.tell(&self.interfaces).await;
+                    self.follow().await;
+                    self.mend();
+                }
+                _ = sweep.tick() => {
+                    self.tell_of_lost();
+                    if !self.programs.forward.stands() {
+                        self.follow().await;
+                    }
+                }
+                _ = look.tick() => seen = self.look(seen),
+                Ok(()) = self.refuse.changed() => self.refuse(),
+            }
+        }
+    }
+
+    fn refuse(&mut self) {
+        let refuse = *self.refuse.borrow_and_update();
+        if let Err(error) = self.programs.refuse(refuse) {
+            error!(error = %Chain(&error), refuse, "the programs cannot be told");
+        }
+    }
+
+    async fn follow(&mut self) {
+        if let Err(error) = self.programs.forward.follow(&self.interfaces, false).await {
+            error!(error = %Chain(&error), "the forward guard is not on every interface; trying again");
+        }
+    }
+
+    fn look(&mut self, before: Presence) -> Presence {
+        let now = self.cgroup.presence();
+        match now {
+            Presence::Other => self.mend(),
+            Presence::Gone if now != before => {
+                warn!(cgroup = %self.cgroup.path().display(), "the pods' cgroup is gone; waiting for it");
+            }
+            Presence::Gone | Presence::Same => {}
+        }
+        now
+    }
+
+    fn mend(&mut self) {
+        if let Err(error) = self.reattach() {
+            error!(error = %Chain(&error), "the programs are not on the pods' cgroup; trying again");
+        }
+    }
+
+    /// The links of a cgroup that was removed hold nothing: kubelet makes the cgroup anew, with
+    /// another id.
+    fn reattach(&mut self) -> Result<(), KernelError> {
+        let now = self.cgroup.reopen()?;
+        if now.id() == self.cgroup.id() && self.programs.are_on(&now) {
+            return Ok(());
+        }
+        warn!(cgroup = %now.path().display(), "the programs had come off the pods' cgroup");
+        self.programs.attach_to_pods(&now)?;
+        self.cgroup = now;
+        Ok(())
+    }
+
+    fn tell_of_lost(&self) {
+        let mut lost = BTreeMap::<u64, u64>::new();
+        for connection in self.records.take_lost(ARRIVES_WITHIN) {
+            *lost.entry(connection.cgroup).or_default() += 1;
+            self.lost.inc();
+        }
+        for (cgroup, connections) in lost {
+            warn!(
+                cgroup,
+                connections,
+                "connections to the proxy did not arrive; a NetworkPolicy, a hostPort or a Service's externalIPs may take port 16925"
+            );
+        }
+    }
+}

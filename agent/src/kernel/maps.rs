@@ -1,0 +1,273 @@
+//! The maps that programs and agent share, pinned beside the links.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, MapType, PerCpuArray};
+use aya::{Ebpf, Pod};
+use podrole_ebpf::{self as contract, Connection, Event, PodMode, Record, map, wire_v6};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{KernelError, PinDirectory};
+
+/// A type of the contract as aya takes it.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+struct Plain<T: Copy>(T);
+
+// SAFETY: the contract's types are `repr(C)`, made of integers, and their asserted sizes leave no room
+// for padding.
+unsafe impl Pod for Plain<Connection> {}
+// SAFETY: as above.
+unsafe impl Pod for Plain<Record> {}
+// SAFETY: as above.
+unsafe impl Pod for Plain<PodMode> {}
+
+/// The name, kind, and sizes of key and value of each pinned map.
+const PINNED: [(&str, MapType, usize, usize); 7] = [
+    (map::MODES, MapType::Hash, 8, size_of::<PodMode>()),
+    (map::RECORDS, MapType::LruHash, size_of::<Connection>(), size_of::<Record>()),
+    (map::EVENTS, MapType::PerCpuArray, 4, 8),
+    (map::FORWARDED, MapType::Hash, 4, 8),
+    (map::NODE_ADDRESSES, MapType::Hash, 16, 1),
+    (map::EXEMPT_INTERFACES, MapType::Hash, 4, 1),
+    (map::BUCKETS, MapType::LruHash, 8, size_of::<contract::Bucket>()),
+];
+
+/// The names of the maps that outlive the agent.
+pub(super) fn pinned() -> impl Iterator<Item = &'static str> {
+    PINNED.into_iter().map(|(name, ..)| name)
+}
+
+/// Makes sure that what is pinned under our names is ours: aya would take up anything.
+pub(super) fn check_pins(directory: &PinDirectory) -> Result<(), KernelError> {
+    for (name, kind, key, value) in PINNED {
+        let pin = directory.pin(name);
+        let Some(info) = pinned_map(&pin)? else { continue };
+        let same = info.map_type().is_ok_and(|found| found as u32 == kind as u32)
+            && usize::try_from(info.key_size()).is_ok_and(|found| found == key)
+            && usize::try_from(info.value_size()).is_ok_and(|found| found == value);
+        if !same {
+            return Err(KernelError::ForeignPin { pin });
+        }
+    }
+    Ok(())
+}
+
+fn pinned_map(pin: &Path) -> Result<Option<MapInfo>, KernelError> {
+    if !pin.exists() {
+        return Ok(None);
+    }
+    MapInfo::from_pin(pin).map(Some).map_err(|_| KernelError::ForeignPin { pin: pin.to_owned() })
+}
+
+/// What the kernel saw of the connections on their way to the proxy.
+#[derive(Debug)]
+pub struct Records(Mutex<HashMap<MapData, Plain<Connection>, Plain<Record>>>);
+
+/// A connection that left a pod and did not arrive in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The id of the cgroup whose socket it is.
+    pub cgroup: u64,
+}
+
+impl Records {
+    /// Takes the record of the connection that was accepted from `peer`: it is there before `accept`
+    /// returns, and counts once.
+    #[must_use]
+    pub fn take(&self, peer: SocketAddr) -> Option<CgroupId> {
+        let key = Plain(connection(peer));
+        let mut records = self.lock();
+        let Plain(record) = records.get(&key, 0).ok()?;
+        // Gone already is as good.
+        let _ = records.remove(&key);
+        Some(CgroupId(record.cgroup))
+    }
+
+    /// Takes the records older than `age`, whose connections never arrived.
+    #[must_use]
+    pub fn take_lost(&self, age: Duration) -> Vec<Lost> {
+        let Some(before) = monotonic().checked_sub(age) else { return Vec::new() };
+        let lost = self.take_all(|record| Duration::from_nanos(record.at) < before);
+        lost.into_iter().map(|record| Lost { cgroup: record.cgroup }).collect()
+    }
+
+    /// Forgets the connections of one cgroup.
+    pub(super) fn forget(&self, cgroup: CgroupId) {
+        let _ = self.take_all(|record| record.cgroup == cgroup.0);
+    }
+
+    fn take_all(&self, is_meant: impl Fn(&Record) -> bool) -> Vec<Record> {
+        let mut records = self.lock();
+        let meant: Vec<_> = records
+            .iter()
+            .filter_map(Result::ok)
+            .filter(|(_, Plain(record))| is_meant(record))
+            .collect();
+        for (key, _) in &meant {
+            let _ = records.remove(key);
+        }
+        meant.into_iter().map(|(_, Plain(record))| record).collect()
+    }
+
+    fn lock(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<MapData, Plain<Connection>, Plain<Record>>> {
+        // The kernel has the data; a panic while it was locked leaves nothing half-done.
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The id of a cgroup: the inode of its directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CgroupId(pub u64);
+
+/// `CLOCK_MONOTONIC`, as `bpf_ktime_get_ns` reads it.
+fn monotonic() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
+}
+
+fn connection(peer: SocketAddr) -> Connection {
+    Connection { address: wide(peer.ip()), port: peer.port().into() }
+}
+
+fn wide(address: IpAddr) -> [u32; 4] {
+    let address = match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    };
+    wire_v6(address.to_bits())
+}
+
+/// What the programs counted.
+pub struct Counters {
+    events: PerCpuArray<MapData, u64>,
+    forwarded: Mutex<HashMap<MapData, u32, u64>>,
+}
+
+impl Counters {
+    /// The sum over all CPUs of one event, since the programs were first attached.
+    #[must_use]
+    pub fn of(&self, event: Event) -> u64 {
+        let counts = self.events.get(&(event as u32), 0);
+        counts.map_or(0, |counts| counts.iter().sum())
+    }
+
+    /// Dropped packets by the index of the interface that they came in by.
+    #[must_use]
+    pub fn forwarded(&self) -> BTreeMap<u32, u64> {
+        self.lock_forwarded().iter().filter_map(Result::ok).collect()
+    }
+
+    /// Makes room for the count of another interface.
+    pub(super) fn forget_forwarded(&self, interface: u32) {
+        // Gone already is as good.
+        let _ = self.lock_forwarded().remove(&interface);
+    }
+
+    fn lock_forwarded(&self) -> std::sync::MutexGuard<'_, HashMap<MapData, u32, u64>> {
+        // The kernel has the data, as in `Records`.
+        self.forwarded.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The handles that are taken out of the loaded programs.
+pub(super) struct Maps {
+    pub(super) records: Records,
+    pub(super) counters: Counters,
+}
+
+pub(super) fn take(programs: &mut Ebpf) -> Result<Maps, KernelError> {
+    let records = Records(Mutex::new(open(programs, map::RECORDS)?));
+    let events = open(programs, map::EVENTS)?;
+    let forwarded = Mutex::new(open(programs, map::FORWARDED)?);
+    Ok(Maps { records, counters: Counters { events, forwarded } })
+}
+
+/// Says which pods are left alone, and forgets whom an earlier agent said so of.
+pub(super) fn exempt(programs: &mut Ebpf, own: Option<CgroupId>) -> Result<(), KernelError> {
+    let mut modes = modes(programs)?;
+    let keep = own.map(|CgroupId(id)| id);
+    let stale: Vec<u64> = modes
+        .iter()
+        .filter_map(Result::ok)
+        .filter(|(id, Plain(mode))| mode.mode == PodMode::EXEMPT && Some(*id) != keep)
+        .map(|(id, _)| id)
+        .collect();
+    for id in stale {
+        modes.remove(&id).map_err(|error| failed(map::MODES, error))?;
+    }
+    if let Some(id) = keep {
+        let mode = PodMode { mode: PodMode::EXEMPT, host_network: 1 };
+        modes.insert(id, Plain(mode), 0).map_err(|error| failed(map::MODES, error))?;
+    }
+    Ok(())
+}
+
+/// Has programs send nobody to the proxy, or everybody again.
+pub(super) fn refuse(programs: &mut Ebpf, refuse: bool) -> Result<(), KernelError> {
+    const NODE: u64 = 0;
+    let mode = if refuse { PodMode::REFUSE } else { PodMode::ENFORCE };
+    let mode = Plain(PodMode { mode, host_network: 0 });
+    modes(programs)?.insert(NODE, mode, 0).map_err(|error| failed(map::MODES, error))
+}
+
+fn modes(programs: &mut Ebpf) -> Result<HashMap<&mut MapData, u64, Plain<PodMode>>, KernelError> {
+    let map = programs.map_mut(map::MODES).ok_or(KernelError::Missing(map::MODES))?;
+    HashMap::try_from(map).map_err(|error| failed(map::MODES, error))
+}
+
+/// Tells the programs the node's own addresses, for kernels where they must know them.
+pub(super) fn set_node_addresses(
+    programs: &mut Ebpf,
+    addresses: impl IntoIterator<Item = IpAddr>,
+) -> Result<(), KernelError> {
+    let mut known: HashMap<_, [u32; 4], u8> = open(programs, map::NODE_ADDRESSES)?;
+    for address in addresses {
+        let inserted = known.insert(wide(address), 1, 0);
+        inserted.map_err(|error| failed(map::NODE_ADDRESSES, error))?;
+    }
+    Ok(())
+}
+
+/// Interfaces whose packets pass the forward guard.
+pub(super) struct ExemptInterfaces(HashMap<MapData, u32, u8>);
+
+impl ExemptInterfaces {
+    pub(super) fn new(map: HashMap<MapData, u32, u8>) -> Self {
+        Self(map)
+    }
+
+    /// Exactly these from now on.
+    pub(super) fn set(&mut self, indexes: &[u32]) -> Result<(), KernelError> {
+        let known: Vec<u32> = self.0.keys().filter_map(Result::ok).collect();
+        for index in known.iter().filter(|index| !indexes.contains(index)) {
+            self.0.remove(index).map_err(|error| failed(map::EXEMPT_INTERFACES, error))?;
+        }
+        for index in indexes.iter().filter(|index| !known.contains(index)) {
+            self.0.insert(index, 1, 0).map_err(|error| failed(map::EXEMPT_INTERFACES, error))?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn open<M: TryFrom<Map, Error = MapError>>(
+    programs: &mut Ebpf,
+    name: &'static str,
+) -> Result<M, KernelError> {
+    let map = programs.take_map(name).ok_or(KernelError::Missing(name))?;
+    M::try_from(map).map_err(|error| failed(name, error))
+}
+
+fn failed(name: &'static str, error: MapError) -> KernelError {
+    KernelError::Syscall {
+        call: "bpf(BPF_MAP_*)",
+        object: format!("the map {name}"),
+        mend: "",
+        source: std::io::Error::other(error),
+    }
+}

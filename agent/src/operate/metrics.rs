@@ -1,0 +1,319 @@
+//! Every metric that podrole has, by name (Prometheus documentation, "Metric and label naming").
+//!
+//! No label holds the name of a pod, a namespace or a role, and each has few values, all of them known
+//! here but for interfaces, whose names are counted in `kernel/drops.rs`. What is counted while a request
+//! is answered is counted in atomics that are made at the start: that allocates and locks nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use http::StatusCode;
+use podrole_ebpf::Event;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+pub use prometheus_client::metrics::counter::Counter;
+pub use prometheus_client::metrics::gauge::Gauge;
+
+#[cfg(test)]
+mod tests;
+
+/// The media type of [`Metrics::text`] (OpenMetrics 1.0, "Content Type").
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// How many interfaces have a series of their own in `podrole_forward_drops_total`.
+pub const INTERFACES: usize = 20;
+/// The series of all further interfaces, and of those that were gone before they had a name.
+pub const OTHER_INTERFACES: &str = "other";
+/// The series of all interfaces that are a pod's own: their names come and go with the pods.
+pub const POD_INTERFACES: &str = "pods";
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+
+/// What was asked for, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Document {
+    /// An IMDSv2 token.
+    Token,
+    /// The name of the role.
+    RoleList,
+    /// Credentials of a role.
+    Credentials,
+    /// `iam/info`
+    IamInfo,
+    /// Anything else, or anything by a method that it does not have.
+    Other,
+}
+
+impl Document {
+    const ALL: [Self; 5] =
+        [Self::Token, Self::RoleList, Self::Credentials, Self::IamInfo, Self::Other];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::RoleList => "role_list",
+            Self::Credentials => "credentials",
+            Self::IamInfo => "iam_info",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// What came of a call to STS, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Credentials.
+    Ok,
+    /// A refusal that concerns the role.
+    Refused,
+    /// The agent's own credentials or clock are bad.
+    Node,
+    /// Throttled, failing, slow or out of reach.
+    Unavailable,
+    /// An answer that cannot be used.
+    Unusable,
+}
+
+impl Outcome {
+    const ALL: [Self; 5] = [Self::Ok, Self::Refused, Self::Node, Self::Unavailable, Self::Unusable];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::Node => "node",
+            Self::Unavailable => "unavailable",
+            Self::Unusable => "unusable",
+        }
+    }
+}
+
+/// The statuses that requests are answered with.
+static STATUSES: [StatusCode; 8] = [
+    StatusCode::OK,
+    StatusCode::BAD_REQUEST,
+    StatusCode::UNAUTHORIZED,
+    StatusCode::FORBIDDEN,
+    StatusCode::NOT_FOUND,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::SERVICE_UNAVAILABLE,
+];
+
+/// Of one document, requests by status: those of [`STATUSES`], then any other.
+#[derive(Clone, Debug)]
+struct ByStatus {
+    known: [Counter; STATUSES.len()],
+    other: Counter,
+}
+
+/// Requests answered. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Requests {
+    family: Family<Labels<2>, Counter>,
+    answered: Arc<[ByStatus; Document::ALL.len()]>,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        let family = Family::<Labels<2>, Counter>::default();
+        let answered = Document::ALL.map(|document| {
+            let series = |status| [("document", document.label()), ("status", status)];
+            ByStatus {
+                known: STATUSES
+                    .each_ref()
+                    .map(|status| family.get_or_create_owned(&series(status.as_str()))),
+                other: family.get_or_create_owned(&series("other")),
+            }
+        });
+        Self { family, answered: Arc::new(answered) }
+    }
+}
+
+impl Requests {
+    /// Counts one.
+    pub fn count(&self, document: Document, status: StatusCode) {
+        let Some(ByStatus { known, other }) = self.answered.get(document as usize) else { return };
+        let known = STATUSES.iter().zip(known).find(|(known, _)| **known == status);
+        known.map_or(other, |(_, counter)| counter).inc();
+    }
+}
+
+/// Calls to STS. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct StsRequests {
+    family: Family<Labels<1>, Counter>,
+    ended: Arc<[Counter; Outcome::ALL.len()]>,
+}
+
+impl Default for StsRequests {
+    fn default() -> Self {
+        let family = Family::<Labels<1>, Counter>::default();
+        let ended =
+            Outcome::ALL.map(|outcome| family.get_or_create_owned(&[("outcome", outcome.label())]));
+        Self { family, ended: Arc::new(ended) }
+    }
+}
+
+impl StsRequests {
+    /// Counts one.
+    pub fn count(&self, outcome: Outcome) {
+        self.ended.get(outcome as usize).map(Counter::inc);
+    }
+}
+
+/// What the kernel's programs counted since they were first attached.
+pub trait KernelCounts: Send + Sync + 'static {
+    /// How often this happened.
+    fn of(&self, event: Event) -> u64;
+
+    /// Forwarded packets that were dropped, by the name of the interface that they came in by: at most
+    /// [`INTERFACES`] names, [`POD_INTERFACES`] and [`OTHER_INTERFACES`]. None ever shrinks.
+    fn forward_drops(&self) -> BTreeMap<Arc<str>, u64>;
+}
+
+/// The agent's metrics: handles to count by, and the text of them all.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Requests answered.
+    pub requests: Requests,
+    /// Calls to STS.
+    pub sts_requests: StsRequests,
+    /// Sessions held.
+    pub sessions: Gauge,
+    /// Connections that left a pod for the proxy and did not arrive.
+    pub redirects_lost: Counter,
+    guards_missing: Family<Labels<1>, Gauge>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("podrole"),
+            requests: Requests::default(),
+            sts_requests: StsRequests::default(),
+            sessions: Gauge::default(),
+            redirects_lost: Counter::default(),
+            guards_missing: Family::default(),
+        };
+        metrics.registered()
+    }
+}
+
+impl Metrics {
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The version of the agent that runs", version);
+        registry.register(
+            "requests",
+            "Requests of pods that were answered, by what was asked for and by status",
+            self.requests.family.clone(),
+        );
+        registry.register(
+            "sts_requests",
+            "AssumeRole calls that ended, without the AWS SDK's own retries",
+            self.sts_requests.family.clone(),
+        );
+        registry.register(
+            "sessions",
+            "Sessions whose credentials are held now",
+            self.sessions.clone(),
+        );
+        registry.register(
+            "redirects_lost",
+            "Connections that were sent to the proxy and did not arrive there within 2 s: something takes its port or drops them",
+            self.redirects_lost.clone(),
+        );
+        registry.register(
+            "guards_missing",
+            "1 for a guard that this kernel has no hook for, as --allow-missing-guards permits",
+            self.guards_missing.clone(),
+        );
+        self
+    }
+
+    /// Tells whether the guard of this name is missing.
+    pub fn set_missing(&self, guard: &'static str, is_missing: bool) {
+        self.guards_missing.get_or_create_owned(&[("guard", guard)]).set(is_missing.into());
+    }
+
+    /// Adds what is asked for at each scrape: the kernel's counts and the number of known pods.
+    pub fn ask<P>(&mut self, kernel: Arc<dyn KernelCounts>, pods: P)
+    where
+        P: Fn() -> usize + Send + Sync + 'static,
+    {
+        self.registry.register_collector(Box::new(AtScrape { kernel, pods }));
+    }
+
+    /// All of them in the OpenMetrics text format.
+    ///
+    /// # Errors
+    /// Never, as long as a string takes all that is written to it.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+struct AtScrape<P> {
+    kernel: Arc<dyn KernelCounts>,
+    pods: P,
+}
+
+impl<P> fmt::Debug for AtScrape<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AtScrape").finish_non_exhaustive()
+    }
+}
+
+/// The label of what a program refuses; none for what it does not refuse.
+const fn reason(event: Event) -> Option<&'static str> {
+    Some(match event {
+        Event::Redirected => return None,
+        Event::ConnectRefused => "connect",
+        Event::DatagramRefused => "datagram",
+        Event::PacketDropped => "packet",
+        Event::ForwardDropped => "forward",
+        Event::BindRefused => "bind",
+        Event::SynDropped => "syn_rate",
+    })
+}
+
+impl<P: Fn() -> usize + Send + Sync + 'static> Collector for AtScrape<P> {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let pods = ConstGauge::new(u64::try_from((self.pods)()).unwrap_or(u64::MAX));
+        let help = "Running pods of this node that the agent knows of.";
+        pods.encode(encoder.encode_descriptor("pods", help, None, pods.metric_type())?)?;
+
+        let redirects = ConstCounter::new(self.kernel.of(Event::Redirected));
+        let counter = redirects.metric_type();
+        let help = "Connections of pods to the metadata service that were sent to the proxy.";
+        redirects.encode(encoder.encode_descriptor("redirects", help, None, counter)?)?;
+
+        let help = "What pods tried on the metadata service or on podrole's ports and was refused: calls, packets, and SYNs to the proxy beyond a pod's rate.";
+        let mut refusals = encoder.encode_descriptor("refusals", help, None, counter)?;
+        for (event, reason) in Event::ALL.into_iter().filter_map(|e| Some((e, reason(e)?))) {
+            let count = ConstCounter::new(self.kernel.of(event));
+            count.encode(refusals.encode_family(&[("reason", reason)])?)?;
+        }
+
+        let help = "Packets to the metadata service that the node would have forwarded, by the interface that they came in by.";
+        let mut drops = encoder.encode_descriptor("forward_drops", help, None, counter)?;
+        for (interface, count) in self.kernel.forward_drops() {
+            let count = ConstCounter::new(count);
+            count.encode(drops.encode_family(&[("interface", &*interface)])?)?;
+        }
+        Ok(())
+    }
+}
