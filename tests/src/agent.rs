@@ -214,6 +214,16 @@ impl Agent {
         self.process.signal(libc::SIGTERM)
     }
 
+    /// Stops it where it stands (SIGSTOP): what it would notice, it does not until it is resumed.
+    pub fn pause(&self) -> Result<()> {
+        self.process.signal(libc::SIGSTOP)
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) -> Result<()> {
+        self.process.signal(libc::SIGCONT)
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self, within: Duration) -> Result<ExitStatus> {
         self.process.wait(within)

@@ -46,6 +46,15 @@ impl BpfFs {
         &self.path
     }
 
+    /// Where this is pinned.
+    ///
+    /// # Errors
+    /// Where it is not.
+    pub fn pin(&self, name: &str) -> Result<PathBuf> {
+        let pin = self.pins()?.into_iter().find(|pin| pin.ends_with(name));
+        pin.with_context(|| format!("{name} is not pinned"))
+    }
+
     /// Everything that is pinned there, by path; nothing where nothing is mounted.
     pub fn pins(&self) -> Result<Vec<PathBuf>> {
         let mut pins = Vec::new();

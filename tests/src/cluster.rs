@@ -17,24 +17,33 @@ use crate::netns::Namespace;
 use crate::place::Place;
 use crate::pod::PodBuilder;
 use crate::process::{self, Process};
+use crate::sniffer::Sniffer;
 
 /// The name of the node.
 pub const NODE: &str = "node-1";
 /// The node's addresses.
 pub const NODE_ADDRESSES: [&str; 2] = ["10.0.0.10", "fd00:a::10"];
 
-/// Echo servers that podrole has no business with: other ports of the metadata service, the EKS Pod
-/// Identity agent's address, the VPC's DNS resolver. True marks UDP.
+/// Echo servers that podrole has no business with: the EKS Pod Identity agent's address, the VPC's DNS
+/// resolver and its clock, a server beyond the node. True marks UDP.
 pub const BYSTANDERS: [(&str, bool); 9] = [
-    ("169.254.169.254:8080", false),
-    ("169.254.169.254:80", true),
-    ("[fd00:ec2::254]:8080", false),
     ("169.254.170.23:80", false),
     ("[fd00:ec2::23]:80", false),
     ("169.254.169.253:53", false),
     ("169.254.169.253:53", true),
-    ("[fd00:ec2::254]:53", true),
+    ("169.254.169.123:123", true),
     ("10.0.0.1:80", false),
+    ("10.0.0.1:53", true),
+    ("[fd00:a::1]:80", false),
+    ("[fd00:a::1]:53", true),
+];
+
+/// Echo servers at the metadata service's addresses, where pods have no business. True marks UDP.
+pub const OTHER_PORTS: [(&str, bool); 4] = [
+    ("169.254.169.254:8080", false),
+    ("169.254.169.254:80", true),
+    ("[fd00:ec2::254]:8080", false),
+    ("[fd00:ec2::254]:53", true),
 ];
 
 /// A node with a Kubernetes API server on it, and AWS outside of it. Fields go in this order.
@@ -51,7 +60,7 @@ pub struct Cluster {
     _bystanders: Process,
     cgroup: Cgroup,
     node: Namespace,
-    _outside: Namespace,
+    outside: Namespace,
     directory: TempDir,
     name: String,
     pods: AtomicU32,
@@ -98,7 +107,7 @@ impl Cluster {
             bpf_fs,
             cgroup,
             node,
-            _outside: outside,
+            outside,
             directory,
             name,
             pods: AtomicU32::new(1),
@@ -118,13 +127,38 @@ impl Cluster {
 
     /// Occupies a TCP address of the node, for as long as the handle lives.
     pub fn squat(&self, address: &str) -> Result<Process> {
-        echo(&self.node_place(), &[(address, false)], &self.directory().join("squatter.out"))
+        self.echo_at(&self.node_place(), &[(address, false)])
+    }
+
+    /// Echo servers (UDP where it says true) in a place, for as long as the handle lives.
+    pub fn echo_at(&self, place: &Place, addresses: &[(&str, bool)]) -> Result<Process> {
+        echo(place, addresses, &self.fresh_file("echo")?)
+    }
+
+    /// A server that sends everything back, for as long as the handle lives.
+    pub fn mirror_at(&self, place: &Place, address: &str) -> Result<Process> {
+        let mut command = place.command(process::own_binary("podrole-probe")?)?;
+        let command = command.args(["mirror", address]);
+        let mut process = Process::spawn("a mirror", command, &self.fresh_file("mirror")?)?;
+        process.wait_for_lines("listening on", 1)?;
+        Ok(process)
     }
 
     /// Where the node's own processes run.
     #[must_use]
     pub fn node_place(&self) -> Place {
         Place { namespace: self.node.path(), cgroup: self.cgroup.path().join("system") }
+    }
+
+    /// Beyond the node: where the metadata service and the other servers run.
+    #[must_use]
+    pub fn outside_place(&self) -> Place {
+        Place { namespace: self.outside.path(), cgroup: self.cgroup.path().join("system") }
+    }
+
+    /// Begins to watch what arrives outside of the node.
+    pub fn sniff(&self) -> Result<Sniffer> {
+        self.outside.inside(|| Ok(Sniffer::new()?))
     }
 
     /// The cgroup that all pods live in.
@@ -144,6 +178,12 @@ impl Cluster {
         if let Err(error) = show_logs(self.directory.path()) {
             eprintln!("the logs cannot be shown: {error:#}");
         }
+    }
+
+    pub(crate) fn fresh_file(&self, name: &str) -> Result<PathBuf> {
+        let mut file = tempfile::Builder::new();
+        let (_, path) = file.prefix(name).suffix(".out").tempfile_in(self.directory())?.keep()?;
+        Ok(path)
     }
 
     pub(crate) fn node(&self) -> &Namespace {
@@ -177,6 +217,7 @@ fn outside(name: &str) -> Result<Namespace> {
     outside.ip("\
         address add 169.254.169.254/32 dev lo\n\
         address add 169.254.169.253/32 dev lo\n\
+        address add 169.254.169.123/32 dev lo\n\
         address add 169.254.170.23/32 dev lo\n\
         address add fd00:ec2::254/128 dev lo nodad\n\
         address add fd00:ec2::23/128 dev lo nodad\n")?;
@@ -214,7 +255,8 @@ fn node(name: &str, outside: &Namespace) -> Result<Namespace> {
 }
 
 fn bystanders(place: &Place, directory: &Path) -> Result<Process> {
-    echo(place, &BYSTANDERS, &directory.join("bystanders.log"))
+    let all = [BYSTANDERS.as_slice(), &OTHER_PORTS].concat();
+    echo(place, &all, &directory.join("bystanders.log"))
 }
 
 fn echo(place: &Place, addresses: &[(&str, bool)], log: &Path) -> Result<Process> {

@@ -12,20 +12,27 @@
 
 pub mod agent;
 pub mod aws;
+pub mod bpf;
 pub mod bpffs;
+pub mod bulk;
 pub mod cgroup;
 pub mod clients;
 pub mod cluster;
 pub mod curl;
 pub mod expect;
+pub mod hammer;
 pub mod http;
 pub mod kubernetes;
+pub mod leaks;
 pub mod leftovers;
 pub mod netns;
+pub mod openmetrics;
 pub mod place;
 pub mod pod;
 pub mod pretend;
 pub mod probe;
 pub mod process;
 pub mod reach;
+pub mod sniffer;
+pub mod vectors;
 pub mod wait;

@@ -64,21 +64,26 @@ impl Namespace {
         })
     }
 
-    /// Runs `work` on a thread of its own inside the namespace: a namespace belongs to a thread.
+    /// Runs `work` inside the namespace.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        let namespace = File::open(self.path()).with_context(|| format!("enter {}", self.name))?;
-        thread::scope(|scope| {
-            let thread = scope.spawn(move || {
-                // SAFETY: a plain system call on a descriptor that stays open for its length; it
-                // changes this new thread alone.
-                if unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
-                    return Err(std::io::Error::last_os_error()).context("setns");
-                }
-                work()
-            });
-            thread.join().map_err(|_| anyhow!("the work inside {} panicked", self.name))?
-        })
+        inside(&self.path(), work)
     }
+}
+
+/// Runs `work` on a thread of its own inside the namespace of this file: a namespace belongs to a thread.
+pub fn inside<T: Send>(path: &Path, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let namespace = File::open(path).with_context(|| format!("enter {}", path.display()))?;
+    thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            // SAFETY: a plain system call on a descriptor that stays open for its length; it changes
+            // this new thread alone.
+            if unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
+                return Err(std::io::Error::last_os_error()).context("setns");
+            }
+            work()
+        });
+        thread.join().map_err(|_| anyhow!("the work inside {} panicked", path.display()))?
+    })
 }
 
 impl Drop for Namespace {

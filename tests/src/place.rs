@@ -10,6 +10,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::process;
+use crate::wait::PATIENCE;
+
 /// All of the environment that processes in a [`Place`] begin with.
 const ENVIRONMENT: [(&str, &str); 2] = [
     ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
@@ -42,6 +45,16 @@ impl Place {
         // owns, and allocates nothing.
         unsafe { command.pre_exec(move || enter(&members, &namespace)) };
         Ok(command)
+    }
+
+    /// Runs lines of `ip` commands (without the word `ip`) here.
+    pub fn ip(&self, batch: &str) -> Result<()> {
+        let mut command = self.command("ip")?;
+        command.args(["-batch", "-"]);
+        process::run(&mut command, batch.as_bytes(), PATIENCE)?
+            .ok()
+            .with_context(|| batch.to_owned())?;
+        Ok(())
     }
 
     /// What a person types to run a shell here.

@@ -196,6 +196,12 @@ impl Pod<'_> {
         self.network.as_ref().map(|network| network.address)
     }
 
+    /// The node's end of its veth; none with the node's network.
+    #[must_use]
+    pub fn interface(&self) -> Option<&str> {
+        self.network.as_ref().map(|network| network.interface.as_str())
+    }
+
     /// Sets an annotation in the API, or removes it.
     pub fn annotate(&self, key: &str, value: Option<&str>) -> Result<()> {
         let patch = json!({ "metadata": { "annotations": { key: value } } });

@@ -141,13 +141,14 @@ pub fn tcp_at_once(
     })
 }
 
+/// What an exchange has come to so far.
 #[derive(Default)]
-struct Progress {
-    ends: Option<Ends>,
-    answer: Vec<u8>,
+pub(crate) struct Progress {
+    pub(crate) ends: Option<Ends>,
+    pub(crate) answer: Vec<u8>,
 }
 
-fn exchange(steps: impl FnOnce(&mut Progress) -> Result<(), Failure>) -> Exchange {
+pub(crate) fn exchange(steps: impl FnOnce(&mut Progress) -> Result<(), Failure>) -> Exchange {
     let mut progress = Progress::default();
     let start = Instant::now();
     let failure = steps(&mut progress).err();
@@ -159,7 +160,7 @@ fn exchange(steps: impl FnOnce(&mut Progress) -> Result<(), Failure>) -> Exchang
     }
 }
 
-fn failed(step: Step, error: &io::Error) -> Failure {
+pub(crate) fn failed(step: Step, error: &io::Error) -> Failure {
     // The standard library's own timeouts carry no number; a socket's timeout is EAGAIN.
     let errno = match error.raw_os_error() {
         None | Some(libc::EAGAIN) => libc::ETIMEDOUT,

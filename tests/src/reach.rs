@@ -119,6 +119,13 @@ impl Place {
         Ok(String::from_utf8_lossy(&said.answer()).starts_with(&format!("{address} sees ")))
     }
 
+    /// Sends so many bytes to a mirror at `address`, and gives how many came back as they went.
+    pub fn transfer(&self, address: &str, bytes: u64) -> Result<u64> {
+        let mut command = self.command(process::own_binary("podrole-probe")?)?;
+        command.args(["transfer", address, &bytes.to_string()]);
+        Ok(process::run(&mut command, b"", PATIENCE * 3)?.ok()?.trim().parse()?)
+    }
+
     fn probe(&self, arguments: &[&str], input: &[u8]) -> Result<Vec<Exchange>> {
         let mut command = self.command(process::own_binary("podrole-probe")?)?;
         let finished =

@@ -5,7 +5,7 @@ use std::thread;
 
 use anyhow::{Context as _, Result, anyhow};
 use podrole_tests::clients::Client;
-use podrole_tests::cluster::{BYSTANDERS, Cluster};
+use podrole_tests::cluster::{BYSTANDERS, Cluster, OTHER_PORTS};
 use podrole_tests::http::{LIST, Request, TOKEN_HEADER};
 use podrole_tests::pretend::node;
 
@@ -39,7 +39,7 @@ fn every_kind_of_pod_reaches_the_real_service_by_every_way() -> Result<()> {
             assert_eq!(answer.body, node::ROLE);
             assert!(place.node_credentials()?.is_some());
         }
-        for (address, udp) in BYSTANDERS {
+        for (address, udp) in BYSTANDERS.into_iter().chain(OTHER_PORTS) {
             assert!(burstable.reaches_bystander(address.parse()?, udp)?, "{address}, UDP: {udp}");
         }
         let own = burstable.address().context("a pod has addresses")?;

@@ -4,11 +4,14 @@
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use podrole_tests::bulk;
+use podrole_tests::hammer;
 use podrole_tests::probe::{self, Manner};
 
 /// A pod's socket.
@@ -35,6 +38,17 @@ enum Command {
     Udp {
         #[command(flatten)]
         target: Target,
+    },
+    /// Sends back all that comes, until standard input closes.
+    Mirror { address: SocketAddr },
+    /// Sends bytes to a mirror and prints how many came back as they went.
+    Transfer { address: SocketAddr, bytes: u64 },
+    /// Asks for the role list until standard input closes, and prints how often it got what.
+    Hammer {
+        address: SocketAddr,
+        /// How many connections at once.
+        #[arg(long, default_value_t = 1)]
+        at_once: u32,
     },
     /// Answers on these addresses until standard input closes.
     Echo {
@@ -66,9 +80,30 @@ fn main() -> Result<ExitCode> {
             let exchange = probe::udp(target.address, &input()?, manner);
             println!("{}", serde_json::to_string(&[exchange])?);
         }
-        Command::Echo { tcp, udp } => {
-            thread::spawn(move || probe::echo(&tcp, &udp, |at| println!("listening on {at}")));
+        Command::Mirror { address } => {
+            thread::spawn(move || bulk::mirror(address, || println!("listening on {address}")));
             input()?;
+        }
+        Command::Transfer { address, bytes } => println!("{}", bulk::transfer(address, bytes)?),
+        Command::Hammer { address, at_once } => {
+            let stop = hammer::Stop::default();
+            let tally = thread::scope(|scope| {
+                let hammer = scope.spawn(|| hammer::hammer(address, at_once, &stop));
+                let ended = input();
+                stop.tell();
+                ended.map(|_| hammer.join().unwrap_or_default())
+            })?;
+            println!("{}", serde_json::to_string(&tally)?);
+        }
+        Command::Echo { tcp, udp } => {
+            let (ended, first) = mpsc::channel();
+            let of_input = ended.clone();
+            thread::spawn(move || {
+                let served = probe::echo(&tcp, &udp, |at| println!("listening on {at}"));
+                ended.send(served.map_err(anyhow::Error::from))
+            });
+            thread::spawn(move || of_input.send(input().map(drop)));
+            first.recv()??;
         }
     }
     Ok(ExitCode::SUCCESS)
