@@ -2,6 +2,7 @@
 //! the programs and lives until told to stop.
 
 mod attach;
+mod claim;
 mod listen;
 mod node;
 
@@ -14,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use self::attach::attach;
+use self::claim::Claim;
+pub use self::claim::ClaimError;
 pub use self::listen::ListenError;
 use self::node::{Node, WayWatch};
 
@@ -23,7 +26,7 @@ use crate::callers::watch::Watch;
 use crate::clock::Clock;
 use crate::credentials::broker::{Broker, Meters};
 use crate::credentials::sts::{ConfigError, Sts};
-use crate::kernel::{Hook, KernelError, sysctls};
+use crate::kernel::{Hook, KernelError, bpffs, sysctls};
 use crate::metadata::{Handler, KeyError, Keys, server};
 use crate::operate::admin;
 use crate::operate::metrics::Metrics;
@@ -48,6 +51,9 @@ pub enum Error {
     /// The kernel does not do its part.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// Another podrole runs on this node.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// A socket cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -86,6 +92,7 @@ impl Edges {
 
 /// Everything made and bound; nothing attached and nothing served yet.
 pub struct Bound {
+    claim: Claim,
     node: Node,
     proxies: Vec<TcpListener>,
     admin: TcpListener,
@@ -105,8 +112,10 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     say_limits(&settings);
     let readiness = Readiness::default();
     let listen = listen::or_primary(settings.kernel.listen)?;
-    let mut node = Node::prepare(&settings.kernel, listen)?;
     let keys = Keys::open(&settings.state_dir, clock.now())?;
+    bpffs::ensure_mounted(&settings.kernel.bpf_fs)?;
+    let claim = Claim::make(&settings.kernel.bpf_fs, &settings.state_dir)?;
+    let mut node = Node::prepare(&settings.kernel, listen)?;
     let proxies = listen::bind_proxies(listen).await?;
     let admin = listen::bind_admin(settings.kernel.admin_listen).await?;
     let (index, pods) = channel::channel(Index::default());
@@ -145,7 +154,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         requests: metrics.requests.clone(),
     };
     let broker = Box::pin(broker_task);
-    Ok(Bound { node, proxies, admin, handler, watch, broker, readiness, metrics })
+    Ok(Bound { claim, node, proxies, admin, handler, watch, broker, readiness, metrics })
 }
 
 impl Bound {
@@ -155,7 +164,17 @@ impl Bound {
     /// # Errors
     /// Where the programs cannot be attached, or a part that must live has ended.
     pub async fn run(self, signals: Signals) -> Result<(), Error> {
-        let Self { node, proxies, admin, handler, watch, broker, readiness, metrics } = self;
+        let Self {
+            claim: _claim,
+            node,
+            proxies,
+            admin,
+            handler,
+            watch,
+            broker,
+            readiness,
+            metrics,
+        } = self;
         let stop = CancellationToken::new();
         let mut servers = Supervisor::default();
         let mut background = Supervisor::default();

@@ -96,7 +96,11 @@ fn pins_below(directory: &Path) -> Vec<PathBuf> {
     entries(directory).iter().flat_map(|version| entries(version)).collect()
 }
 
-fn ensure_mounted(bpf_fs: &Path) -> Result<(), KernelError> {
+/// Mounts the BPF file system where it is not.
+///
+/// # Errors
+/// Where it cannot be mounted.
+pub fn ensure_mounted(bpf_fs: &Path) -> Result<(), KernelError> {
     fs::create_dir_all(bpf_fs).map_err(failed("make the mount point", bpf_fs))?;
     let stat = statfs(bpf_fs)
         .map_err(|error| failed("look at the file system of", bpf_fs)(error.into()))?;
