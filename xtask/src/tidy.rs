@@ -2,6 +2,7 @@
 
 mod fences;
 mod layers;
+mod links;
 mod paths;
 mod text;
 
@@ -49,6 +50,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let mut findings: Vec<_> =
         files.iter().flat_map(|file| RULES.iter().flat_map(move |rule| rule(file))).collect();
     findings.extend(missing_changelog(&files));
+    findings.extend(links::dead_links(&files));
     for finding in &findings {
         println!("{finding}");
     }

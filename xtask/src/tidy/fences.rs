@@ -14,7 +14,7 @@ struct Fence {
     outside: &'static [&'static str],
 }
 
-const FENCES: [Fence; 5] = [
+const FENCES: [Fence; 6] = [
     Fence { words: &["aya", "aya_*"], inside: &["kernel"], outside: &[] },
     Fence {
         words: &["kube", "k8s_openapi"],
@@ -31,6 +31,7 @@ const FENCES: [Fence; 5] = [
         inside: &["metadata/server", "metadata/upstream", "operate/admin"],
         outside: &[],
     },
+    Fence { words: &["prometheus_client"], inside: &["operate/metrics"], outside: &[] },
     Fence { words: &["unsafe"], inside: &["kernel"], outside: &[] },
 ];
 
