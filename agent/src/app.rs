@@ -126,10 +126,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     );
     let mut metrics = Metrics::default();
     node.keeper.lost = metrics.redirects_lost.clone();
-    let missing = node.keeper.programs.forward.hooks().missing();
-    for hook in Hook::ALL {
-        metrics.set_missing(hook.name(), missing == Some(hook));
-    }
+    node.keeper.missing = metrics.missing(Hook::Forward.name());
     let known = callers.clone();
     metrics.ask(Arc::clone(&node.keeper.drops) as _, move || known.count());
     let meters = Meters { calls: metrics.sts_requests.clone(), held: metrics.sessions.clone() };
@@ -270,6 +267,12 @@ fn say_limits(settings: &Settings) {
     warn!(
         "this version tells pods apart by their source address; the kernel's word is asked only for whether it was a pod"
     );
+    for interface in &settings.kernel.interfaces.exempt {
+        warn!(
+            %interface,
+            "exempt from the forward guard: whatever sends through this interface has the node's role"
+        );
+    }
     if settings.plan.cluster_arn.is_none() {
         info!("--cluster-arn is not given, so the session tag eks-cluster-arn is left out");
     }

@@ -4,6 +4,7 @@
 mod bpf;
 pub mod bpffs;
 pub mod cgroups;
+pub mod clsact;
 pub mod drops;
 pub mod forward;
 pub mod hooks;
@@ -16,12 +17,13 @@ pub mod netns;
 mod pins;
 pub mod self_test;
 pub mod sysctls;
+mod tcx;
 
 pub use self::bpffs::PinDirectory;
 pub use self::cgroups::PodCgroup;
 pub use self::drops::Drops;
 pub use self::forward::ForwardGuard;
-pub use self::hooks::{Hook, Hooks};
+pub use self::hooks::{ForwardHook, Hook, Hooks};
 pub use self::interfaces::Interfaces;
 pub use self::keeper::Keeper;
 pub use self::loader::{Loaded, Programs, Rules};
@@ -117,22 +119,32 @@ pub enum KernelError {
     },
     /// A hook is missing that the operator has not said may be missing.
     #[error(
-        "this kernel ({kernel}) lacks the hook {hook} (Linux {since}); without it {lost}; use a newer kernel, or start all the same with --allow-missing-guards {hook}",
+        "this kernel lacks the hook {hook}: neither tcx (Linux 6.6) nor clsact with BPF filters (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF); without it {lost}; use a kernel with one of them, or start all the same with --allow-missing-guards {hook}",
         lost = hook.lost()
     )]
     NoHook {
         /// Which.
         hook: Hook,
-        /// The kernel's version.
-        kernel: String,
-        /// The first version with it.
-        since: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// What is needed for the forward guard does not fit beside another tool's.
+    #[error(
+        "the interface {interface} has the queueing discipline ingress where the forward guard needs clsact; have the tool that made it use clsact, which does all that ingress does (`tc qdisc show dev {interface}`)"
+    )]
+    NoRoom {
+        /// The interface.
+        interface: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
     },
     /// The kernel has closed the connection that tells of interfaces.
     #[error("the kernel no longer tells of interfaces (netlink); run it again")]
     NetlinkClosed,
     /// The kernel attaches programs without links.
-    #[error("this kernel has no links for eBPF programs; podrole needs Linux 6.6 or newer")]
+    #[error("this kernel has no links for eBPF programs; podrole needs Linux 5.10 or newer")]
     NoLinks,
     /// The hierarchy is seen from inside of a cgroup namespace.
     #[error(

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use podrole::app::{self, Edges};
-use podrole::kernel::bpffs;
 use podrole::kernel::self_test::{probe, way};
+use podrole::kernel::{bpffs, clsact};
 use podrole::operate::shutdown::Signals;
 use podrole::operate::telemetry;
 use podrole::report::Chain;
@@ -67,7 +67,15 @@ fn run_attach(settings: &AttachSettings) -> anyhow::Result<()> {
 }
 
 fn detach(arguments: &DetachArguments) -> ExitCode {
-    finish(bpffs::remove_all_pins(&arguments.bpf_fs).map_err(Into::into))
+    finish(run_detach(&arguments.bpf_fs))
+}
+
+fn run_detach(bpf_fs: &Path) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Each is tried, whatever becomes of the other.
+    let filters = runtime.block_on(clsact::remove_all());
+    bpffs::remove_all_pins(bpf_fs)?;
+    Ok(filters?)
 }
 
 fn self_test(arguments: &SelfTestArguments) -> ExitCode {

@@ -16,8 +16,8 @@ pub use self::arguments::{
 
 use crate::credentials::SessionPlan;
 use crate::credentials::session::SessionTags;
-use crate::kernel::Hook;
 use crate::kernel::interfaces::Chosen;
+use crate::kernel::{ForwardHook, Hook};
 use crate::operate::telemetry::Format;
 use crate::roles::Rules;
 use crate::roles::annotations::Keys;
@@ -116,6 +116,8 @@ pub struct KernelSettings {
     pub metadata: MetadataAddresses,
     /// Hooks that this kernel may lack.
     pub may_lack: Vec<Hook>,
+    /// The hook of the forward guard, if named.
+    pub forward_hook: Option<ForwardHook>,
 }
 
 impl KernelSettings {
@@ -130,6 +132,7 @@ impl KernelSettings {
             metadata_address,
             host_network_pods,
             allow_missing_guards,
+            forward_hook,
         } = arguments;
         check.flag("--host-network-pods", parse::host_network_pods(&host_network_pods));
         Self {
@@ -143,6 +146,9 @@ impl KernelSettings {
             metadata: check.require("--metadata-address", parse::metadata(&metadata_address)),
             may_lack: check
                 .require("--allow-missing-guards", parse::may_lack(&allow_missing_guards)),
+            forward_hook: check
+                .flag("--forward-hook", parse::forward_hook(forward_hook.as_deref()))
+                .flatten(),
         }
     }
 }

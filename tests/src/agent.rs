@@ -23,6 +23,8 @@ pub const CLUSTER_NAME: &str = "prod";
 pub const CLUSTER_ARN: &str = "arn:aws:eks:us-west-2:111122223333:cluster/prod";
 /// The proxy's port, where none is chosen.
 const PROXY_PORT: u16 = 16925;
+/// Names the forward guard's hook for all tests: `clsact` runs them as on a kernel without tcx.
+const FORWARD_HOOK: &str = "PODROLE_TEST_FORWARD_HOOK";
 /// Where it says whether it is ready, seen from the node.
 const READY_URL: &str = "http://10.0.0.10:16926/readyz";
 
@@ -75,13 +77,15 @@ impl<'c> AgentBuilder<'c> {
             ("RUST_BACKTRACE", "1".to_owned()),
         ];
         let owned = |(name, value): (&str, String)| (name.to_owned(), value);
+        let hook = std::env::var(FORWARD_HOOK).ok();
+        let hook = hook.map(|hook| ("PODROLE_FORWARD_HOOK".to_owned(), hook));
         Self {
             cluster,
             place: cluster.node_place(),
             binary: None,
             wrapper: Vec::new(),
             flags: flags.map(owned).into(),
-            environment: environment.map(owned).into(),
+            environment: environment.map(owned).into_iter().chain(hook).collect(),
         }
     }
 

@@ -165,6 +165,15 @@ pub fn pin_array(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Loads a program and pins it.
+pub fn pin_program(path: &Path, hook: Hook, does: Does) -> Result<()> {
+    let program = program(hook, does)?;
+    let mut pin = Pinned::new(path)?;
+    pin.attr.descriptor = u32::try_from(program.as_raw_fd())?;
+    call(OBJ_PIN, &mut pin.attr).with_context(|| format!("pin {}", path.display()))?;
+    Ok(())
+}
+
 /// Opens what is pinned.
 pub fn open(path: &Path) -> Result<OwnedFd> {
     let mut pin = Pinned::new(path)?;

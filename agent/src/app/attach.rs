@@ -71,7 +71,7 @@ async fn attach_to(
 /// Puts up the forward guard, which needs no cgroup, and if `wait`, keeps it on every interface until
 /// the pods' cgroup is there.
 async fn guard_alone(settings: &KernelSettings, listen: Listen, wait: bool) -> Result<(), Error> {
-    let hooks = node::hooks(settings)?;
+    let hooks = node::hooks(settings);
     let pins = PinDirectory::create(&settings.bpf_fs)?;
     let (mut interfaces, netlink) = Watch::new(settings.interfaces.clone())?;
     let mut forward = ForwardGuard::load(&node::rules(settings, listen)?, hooks, pins)?;

@@ -17,7 +17,7 @@ use crate::kernel::{
     Drops, Hooks, Keeper, KernelError, Loaded, NetnsCookie, PinDirectory, PodCgroup, Programs,
     Records, Rules, self_test,
 };
-use crate::operate::metrics::Counter;
+use crate::operate::metrics::{Counter, Gauge};
 use crate::operate::readiness::{Latch, Readiness};
 use crate::report::Chain;
 use crate::settings::{ADMIN_PORT, KernelSettings, Listen};
@@ -133,7 +133,7 @@ impl Node {
         listen: Listen,
         cgroup: PodCgroup,
     ) -> Result<Self, KernelError> {
-        let hooks = hooks(settings)?;
+        let hooks = hooks(settings);
         let pins = PinDirectory::create(&settings.bpf_fs)?;
         let (interfaces, netlink) = Watch::new(settings.interfaces.clone())?;
         let rules = rules(settings, listen)?;
@@ -149,6 +149,7 @@ impl Node {
             records: Arc::clone(&records),
             drops: Arc::new(Drops::new(counters)),
             lost: Counter::default(),
+            missing: Gauge::default(),
             refuse: refused,
         };
         Ok(Self { refuse, keeper, netlink: Box::pin(netlink), log, records, rules, pods })
@@ -167,11 +168,7 @@ pub(super) fn rules(settings: &KernelSettings, listen: Listen) -> Result<Rules, 
     })
 }
 
-/// The hooks of this kernel, which must be all but those that may be missing.
-pub(super) fn hooks(settings: &KernelSettings) -> Result<Hooks, KernelError> {
-    let hooks = Hooks::of_running(&settings.may_lack)?;
-    if let Some(hook) = hooks.missing() {
-        warn!(%hook, "this kernel lacks a hook, as --allow-missing-guards permits: {}", hook.lost());
-    }
-    Ok(hooks)
+/// The hooks of this kernel.
+pub(super) fn hooks(settings: &KernelSettings) -> Hooks {
+    Hooks::of_running(settings.forward_hook, &settings.may_lack)
 }

@@ -51,6 +51,11 @@ impl PinDirectory {
         self.path.join(name)
     }
 
+    /// Whether it goes with this value.
+    pub(super) fn is_provisional(&self) -> bool {
+        self.provisional
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

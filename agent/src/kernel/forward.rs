@@ -1,33 +1,34 @@
 //! The forward guard: the program on the way out of every interface that is no pod's, before every
 //! other program there.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
-
 use aya::Ebpf;
-use aya::programs::links::{FdLink, LinkOrder};
-use aya::programs::tc::{TcAttachOptions, TcError};
-use aya::programs::{Program, ProgramError, SchedClassifier, TcAttachType};
+use aya::programs::{Program, SchedClassifier};
 use podrole_ebpf::{FORWARD_PROGRAM, map};
-use tracing::{debug, info, warn};
+use tracing::warn;
 
-use super::bpf::Target;
-use super::hooks::Hooks;
-use super::interfaces::{Interfaces, Watch};
+use super::clsact::Clsact;
+use super::hooks::{ForwardHook, Hook, Hooks};
+use super::interfaces::Watch;
 use super::loader::{self, Rules, refused};
 use super::maps::{self, ExemptInterfaces};
-use super::pins::{self, Place};
+use super::tcx::Tcx;
 use super::{KernelError, PinDirectory};
 
-/// The forward guard, loaded, and where its links are pinned.
+/// The forward guard, loaded, and where it is.
 pub struct ForwardGuard {
     pub(super) ebpf: Ebpf,
     pub(super) directory: PinDirectory,
     exempt: ExemptInterfaces,
-    hooks: Hooks,
-    guarded: BTreeMap<u32, PathBuf>,
+    may_be_missing: bool,
+    on: On,
+}
+
+/// By what it is on the interfaces.
+enum On {
+    Tcx(Tcx),
+    Clsact(Clsact),
+    /// The kernel has no hook for it.
+    Nothing,
 }
 
 impl ForwardGuard {
@@ -47,138 +48,68 @@ impl ForwardGuard {
         hooks: Hooks,
         directory: PinDirectory,
     ) -> Result<Self, KernelError> {
-        if hooks.has_forward() {
-            program(&mut ebpf)?.load().map_err(refused(FORWARD_PROGRAM))?;
-        }
+        program(&mut ebpf)?.load().map_err(refused(FORWARD_PROGRAM))?;
         let exempt = ExemptInterfaces::new(maps::open(&mut ebpf, map::EXEMPT_INTERFACES)?);
-        Ok(Self { ebpf, directory, exempt, hooks, guarded: BTreeMap::new() })
+        let on = match hooks.forward {
+            ForwardHook::Tcx => On::Tcx(Tcx::default()),
+            ForwardHook::Clsact => On::Clsact(Clsact::new(!directory.is_provisional())),
+        };
+        Ok(Self { ebpf, directory, exempt, may_be_missing: hooks.may_lack_forward, on })
     }
 
-    /// The hooks of this kernel.
+    /// The hook that this kernel turned out to lack, if it lacks one.
     #[must_use]
-    pub fn hooks(&self) -> Hooks {
-        self.hooks
+    pub fn missing(&self) -> Option<Hook> {
+        matches!(self.on, On::Nothing).then_some(Hook::Forward)
     }
 
-    /// From now on what it has pinned outlives this process, whatever becomes of it.
+    /// From now on what it has attached outlives this process, whatever becomes of it.
     pub fn keep(&mut self) {
         self.directory.keep();
+        if let On::Clsact(clsact) = &mut self.on {
+            clsact.keep();
+        }
     }
 
     /// Puts it on each interface that is guarded now, and takes it from all others. `fresh` also puts
-    /// the program of this process into links that stand already.
+    /// the program of this process where one stands already.
     ///
     /// # Errors
-    /// What the kernel refused. An interface that has just gone is no error.
+    /// What the kernel refused, or that it has no hook, unless it may lack one. An interface that has
+    /// just gone is no error.
     pub async fn follow(&mut self, interfaces: &Watch, fresh: bool) -> Result<(), KernelError> {
-        if !self.hooks.has_forward() {
+        if matches!(self.on, On::Nothing) {
             return Ok(());
         }
         self.exempt.set(&interfaces.exempt().await?)?;
-        self.guard(&interfaces.guarded().await?, fresh)
+        match self.put(interfaces, fresh).await {
+            Err(KernelError::NoHook { hook, .. }) if self.may_be_missing => {
+                warn!(%hook, "this kernel lacks a hook, as --allow-missing-guards permits: {}", hook.lost());
+                self.on = On::Nothing;
+                Ok(())
+            }
+            put => put,
+        }
+    }
+
+    async fn put(&mut self, interfaces: &Watch, fresh: bool) -> Result<(), KernelError> {
+        let guarded = interfaces.guarded().await?;
+        let program = program(&mut self.ebpf)?;
+        match &mut self.on {
+            On::Tcx(tcx) => tcx.guard(program, &self.directory, &guarded, fresh),
+            On::Clsact(clsact) => clsact.guard(program, interfaces, guarded, fresh).await,
+            On::Nothing => Ok(()),
+        }
     }
 
     /// Whether it still stands first wherever it was put: a program before it that accepts a packet
     /// would end the chain.
-    #[must_use]
-    pub fn stands(&self) -> bool {
-        let first = |(index, pin): (&u32, &PathBuf)| {
-            matches!(pins::place_on(*index, pin), Ok(Place::First))
-        };
-        self.guarded.iter().all(first)
-    }
-
-    fn guard(&mut self, interfaces: &Interfaces, fresh: bool) -> Result<(), KernelError> {
-        let mut guarded = BTreeMap::new();
-        for (index, name) in interfaces {
-            let pin = self.directory.pin(&format!("{FORWARD_PROGRAM}-{index}"));
-            match self.guard_one(*index, name, &pin, fresh) {
-                Ok(()) => guarded.insert(*index, pin),
-                Err(error) if error.is_of_gone_interface() => continue,
-                Err(error) => return Err(error),
-            };
+    pub async fn stands(&self, interfaces: &Watch) -> bool {
+        match &self.on {
+            On::Tcx(tcx) => tcx.stands(),
+            On::Clsact(clsact) => clsact.stands(interfaces).await,
+            On::Nothing => true,
         }
-        self.guarded = guarded;
-        self.remove_others();
-        Ok(())
-    }
-
-    fn guard_one(
-        &mut self,
-        index: u32,
-        interface: &str,
-        pin: &Path,
-        fresh: bool,
-    ) -> Result<(), KernelError> {
-        let mut place = pins::place_on(index, pin)?;
-        if fresh && place != Place::Nowhere {
-            let program = program(&mut self.ebpf)?.fd().map_err(refused(FORWARD_PROGRAM))?;
-            if pins::take_up(program.as_fd(), Target::Interface(index), pin)? {
-                debug!(interface, "forward guard taken up");
-            } else {
-                place = Place::Nowhere;
-            }
-        }
-        match place {
-            Place::First => {}
-            Place::Nowhere => {
-                pins::pin_over(attach_first(&mut self.ebpf, interface)?, pin)?;
-                info!(interface, "forward guard attached");
-            }
-            Place::Behind => {
-                renew(&mut self.ebpf)?;
-                pins::pin_over(attach_first(&mut self.ebpf, interface)?, pin)?;
-                warn!(
-                    interface,
-                    "another program had been put before the forward guard, which is first again"
-                );
-            }
-        }
-        Ok(())
-    }
-
-    fn remove_others(&self) {
-        let Ok(pins) = fs::read_dir(self.directory.path()) else { return };
-        let guarded: BTreeSet<&Path> = self.guarded.values().map(PathBuf::as_path).collect();
-        let is_forward = |pin: &PathBuf| {
-            let name = pin.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            name.strip_prefix(FORWARD_PROGRAM).is_some_and(|rest| rest.starts_with('-'))
-        };
-        let pins = pins.filter_map(Result::ok).map(|entry| entry.path());
-        for pin in pins.filter(is_forward).filter(|pin| !guarded.contains(pin.as_path())) {
-            pins::remove(&pin);
-        }
-    }
-}
-
-/// Loads the program once more: the kernel takes one program only once on each interface
-/// (`bpf_mprog_attach`), and the new one must be there before the old one goes. Links that hold the
-/// old one keep it.
-fn renew(ebpf: &mut Ebpf) -> Result<(), KernelError> {
-    let program = program(ebpf)?;
-    program.unload().and_then(|()| program.load()).map_err(refused(FORWARD_PROGRAM))
-}
-
-fn attach_first(ebpf: &mut Ebpf, interface: &str) -> Result<FdLink, KernelError> {
-    let program = program(ebpf)?;
-    let first = TcAttachOptions::TcxOrder(LinkOrder::first());
-    let link = program
-        .attach_with_options(interface, TcAttachType::Egress, first)
-        .and_then(|id| program.take_link(id))
-        .map_err(|error| not_attached(interface, error))?;
-    FdLink::try_from(link).map_err(|_| KernelError::NoLinks)
-}
-
-/// aya hides that an interface is gone; whoever asks looks for the kernel's own answer.
-fn not_attached(interface: &str, error: ProgramError) -> KernelError {
-    match error {
-        ProgramError::TcError(TcError::IoError(source)) => KernelError::Syscall {
-            call: "if_nametoindex",
-            object: format!("the interface {interface}"),
-            mend: "",
-            source,
-        },
-        error => refused(FORWARD_PROGRAM)(error),
     }
 }
 
@@ -186,19 +117,5 @@ fn program(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, KernelError> {
     match ebpf.program_mut(FORWARD_PROGRAM) {
         Some(Program::SchedClassifier(program)) => Ok(program),
         _ => Err(KernelError::Missing(FORWARD_PROGRAM)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-
-    use super::*;
-
-    #[test]
-    fn an_interface_that_went_while_it_was_attached_to_is_told_from_a_refusal() {
-        let failed = |code| TcError::IoError(io::Error::from_raw_os_error(code)).into();
-        assert!(not_attached("eni1", failed(libc::ENODEV)).is_of_gone_interface());
-        assert!(!not_attached("eni1", failed(libc::EPERM)).is_of_gone_interface());
     }
 }

@@ -1,16 +1,14 @@
-//! Hooks that older kernels lack, and what is lost without them.
+//! The hook of the forward guard, by the age of the kernel, and what is lost where there is none.
 
 use std::fmt;
 use std::str::FromStr;
 
 use aya::util::KernelVersion;
 
-use super::KernelError;
-
 /// A hook that podrole can do without, where an operator says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
-    /// tcx on the way out of interfaces, for the forward guard.
+    /// The way out of interfaces, for the forward guard.
     Forward,
 }
 
@@ -23,13 +21,6 @@ impl Hook {
     pub fn name(self) -> &'static str {
         match self {
             Self::Forward => "forward",
-        }
-    }
-
-    /// The first kernel with it (kernel commit e420bed02507, "bpf: Add fd-based tcx multi-prog infra").
-    fn since(self) -> KernelVersion {
-        match self {
-            Self::Forward => KernelVersion::new(6, 6, 0),
         }
     }
 
@@ -58,44 +49,57 @@ impl FromStr for Hook {
     }
 }
 
-/// The hooks of this kernel that are used.
-#[derive(Clone, Copy, Debug)]
-pub struct Hooks {
-    missing: Option<Hook>,
+/// How the forward guard gets onto the way out of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardHook {
+    /// A link (kernel commit e420bed02507, "bpf: Add fd-based tcx multi-prog infra").
+    Tcx,
+    /// A filter of the queueing discipline `clsact`.
+    Clsact,
 }
 
-impl Hooks {
-    /// Those of the running kernel.
-    ///
-    /// # Errors
-    /// Where it lacks one that is not among those `allowed` to be missing: which, what is lost, and how
-    /// to start all the same.
-    pub fn of_running(allowed: &[Hook]) -> Result<Self, KernelError> {
-        // A kernel that does not tell its version counts as too old, as everywhere.
-        let running = KernelVersion::current().unwrap_or(KernelVersion::new(0, 0, 0));
-        Self::of(running, allowed)
-    }
+impl ForwardHook {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Tcx, Self::Clsact];
 
-    fn of(kernel: KernelVersion, allowed: &[Hook]) -> Result<Self, KernelError> {
-        let missing = Hook::ALL.into_iter().find(|hook| kernel < hook.since());
-        match missing.filter(|hook| !allowed.contains(hook)) {
-            None => Ok(Self { missing }),
-            Some(hook) => Err(KernelError::NoHook {
-                hook,
-                kernel: kernel.to_string(),
-                since: hook.since().to_string(),
-            }),
+    /// As `--forward-hook` has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
         }
     }
 
-    /// The hook that this kernel lacks, if it lacks one.
-    #[must_use]
-    pub fn missing(self) -> Option<Hook> {
-        self.missing
+    /// The better one of those that a kernel has.
+    fn of(kernel: KernelVersion) -> Self {
+        if kernel >= KernelVersion::new(6, 6, 0) { Self::Tcx } else { Self::Clsact }
     }
+}
 
-    pub(super) fn has_forward(self) -> bool {
-        self.missing != Some(Hook::Forward)
+impl FromStr for ForwardHook {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|hook| hook.name() == name).ok_or(())
+    }
+}
+
+/// The hooks that are used, and those that may turn out to be missing.
+#[derive(Clone, Copy, Debug)]
+pub struct Hooks {
+    pub(super) forward: ForwardHook,
+    pub(super) may_lack_forward: bool,
+}
+
+impl Hooks {
+    /// Those of the running kernel, unless one is `chosen`; `may_lack` says which may be missing.
+    #[must_use]
+    pub fn of_running(chosen: Option<ForwardHook>, may_lack: &[Hook]) -> Self {
+        // A kernel that does not tell its version counts as too old, as everywhere.
+        let running = KernelVersion::current().unwrap_or(KernelVersion::new(0, 0, 0));
+        let forward = chosen.unwrap_or_else(|| ForwardHook::of(running));
+        Self { forward, may_lack_forward: may_lack.contains(&Hook::Forward) }
     }
 }
 
@@ -104,32 +108,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kernel_with_every_hook_needs_no_permission() {
-        let hooks = Hooks::of(KernelVersion::new(6, 6, 0), &[]).unwrap();
-        assert_eq!(hooks.missing(), None);
-        assert!(hooks.has_forward());
+    fn kernels_with_tcx_use_it_and_older_ones_filters() {
+        let of = |major, minor, patch| ForwardHook::of(KernelVersion::new(major, minor, patch));
+        assert_eq!(of(5, 10, 0), ForwardHook::Clsact);
+        assert_eq!(of(6, 5, 13), ForwardHook::Clsact);
+        assert_eq!(of(6, 6, 0), ForwardHook::Tcx);
+        assert_eq!(of(6, 18, 0), ForwardHook::Tcx);
+        assert_eq!(of(0, 0, 0), ForwardHook::Clsact, "one that does not tell");
     }
 
     #[test]
-    fn a_missing_hook_is_refused_with_what_is_lost_and_how_to_go_on() {
-        let error = Hooks::of(KernelVersion::new(6, 5, 13), &[]).unwrap_err().to_string();
-        for word in ["6.5.13", "forward", "6.6.0", "CAP_NET_RAW", "--allow-missing-guards forward"]
-        {
-            assert!(error.contains(word), "{word} is missing in: {error}");
+    fn what_is_chosen_goes_before_what_the_kernel_has() {
+        for hook in ForwardHook::ALL {
+            assert_eq!(Hooks::of_running(Some(hook), &[]).forward, hook);
         }
     }
 
     #[test]
-    fn a_missing_hook_that_is_named_is_done_without() {
-        let hooks = Hooks::of(KernelVersion::new(5, 15, 0), &[Hook::Forward]).unwrap();
-        assert_eq!(hooks.missing(), Some(Hook::Forward));
-        assert!(!hooks.has_forward());
-    }
-
-    #[test]
-    fn permission_takes_nothing_away_from_a_kernel_that_has_it_all() {
-        let hooks = Hooks::of(KernelVersion::new(6, 12, 0), &[Hook::Forward]).unwrap();
-        assert!(hooks.has_forward());
+    fn only_what_is_named_may_be_missing() {
+        assert!(!Hooks::of_running(None, &[]).may_lack_forward);
+        assert!(Hooks::of_running(None, &[Hook::Forward]).may_lack_forward);
     }
 
     #[test]
@@ -137,6 +135,10 @@ mod tests {
         for hook in Hook::ALL {
             assert_eq!(hook.name().parse(), Ok(hook));
         }
+        for hook in ForwardHook::ALL {
+            assert_eq!(hook.name().parse(), Ok(hook));
+        }
         assert_eq!("connect".parse::<Hook>(), Err(()));
+        assert_eq!("xdp".parse::<ForwardHook>(), Err(()));
     }
 }

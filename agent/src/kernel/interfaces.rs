@@ -73,6 +73,11 @@ impl Watch {
         Ok((Self { handle, changes, chosen }, connection))
     }
 
+    /// For other questions to the kernel.
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// The interfaces as they are now.
     ///
     /// # Errors
@@ -173,7 +178,8 @@ fn by_gateway(route: &RouteMessage) -> Option<u32> {
     attributes.iter().any(has_gateway).then(|| attributes.iter().find_map(interface)).flatten()
 }
 
-async fn answered<T>(
+/// An answer of the kernel, which must come soon.
+pub(super) async fn answered<T>(
     call: &'static str,
     answer: impl Future<Output = Result<T, rtnetlink::Error>>,
 ) -> Result<T, KernelError> {

@@ -9,7 +9,7 @@ use tokio::sync::watch as channel;
 use tokio::time::interval;
 use tracing::{error, warn};
 
-use crate::operate::metrics::Counter;
+use crate::operate::metrics::{Counter, Gauge};
 use crate::report::Chain;
 
 use super::cgroups::Presence;
@@ -38,6 +38,8 @@ pub struct Keeper {
     pub drops: Arc<Drops>,
     /// Counts connections that did not arrive at the proxy.
     pub lost: Counter,
+    /// Whether the forward guard has no hook.
+    pub missing: Gauge,
     /// Whether nobody is to be sent to the proxy's port, since somebody else answers there.
     pub refuse: channel::Receiver<bool>,
 }
@@ -51,6 +53,7 @@ impl Keeper {
         // What left while no agent was there was refused, and is not lost now.
         let _ = self.records.take_lost(ARRIVES_WITHIN);
         self.programs.forward.follow(&self.interfaces, true).await?;
+        self.missing.set(self.programs.forward.missing().is_some().into());
         self.programs.attach_to_pods(&self.cgroup)
     }
 
@@ -77,7 +80,7 @@ impl Keeper {
                 }
                 _ = sweep.tick() => {
                     self.tell_of_lost();
-                    if !self.programs.forward.stands() {
+                    if !self.programs.forward.stands(&self.interfaces).await {
                         self.follow().await;
                     }
                 }

@@ -242,9 +242,10 @@ impl Metrics {
         self
     }
 
-    /// Tells whether the guard of this name is missing.
-    pub fn set_missing(&self, guard: &'static str, is_missing: bool) {
-        self.guards_missing.get_or_create_owned(&[("guard", guard)]).set(is_missing.into());
+    /// Whether the guard of this name is missing: 1, or 0 until that is told.
+    #[must_use]
+    pub fn missing(&self, guard: &'static str) -> Gauge {
+        self.guards_missing.get_or_create_owned(&[("guard", guard)])
     }
 
     /// Adds what is asked for at each scrape: the kernel's counts and the number of known pods.

@@ -164,9 +164,13 @@ pub struct KernelArguments {
     #[arg(long, env = "PODROLE_HOST_NETWORK_PODS", default_value = "node", value_name = "MODE")]
     pub host_network_pods: String,
 
-    /// A hook that this kernel may lack: `forward` (before Linux 6.6). What it guards is unguarded then
+    /// A hook that this kernel may lack: `forward`. What it guards is unguarded then
     #[arg(long, env = "PODROLE_ALLOW_MISSING_GUARDS", value_delimiter = ',', value_name = "NAME")]
     pub allow_missing_guards: Vec<String>,
+
+    /// Where the forward guard is put: `tcx` or `clsact` (default: by the kernel's version).
+    #[arg(long, env = "PODROLE_FORWARD_HOOK", value_name = "HOOK", hide = true)]
+    pub forward_hook: Option<String>,
 }
 
 /// The flags of `podrole detach`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use crate::credentials::session::SessionTags;
-use crate::kernel::Hook;
+use crate::kernel::{ForwardHook, Hook};
 use crate::operate::telemetry::Format;
 use crate::roles::BaseRoleArn;
 
@@ -107,6 +107,11 @@ pub(super) fn may_lack(given: &[String]) -> Result<Vec<Hook>, String> {
     let hook =
         |name: &String| name.parse().map_err(|()| format!("{name:?} is none of {}", known()));
     given.iter().map(hook).collect()
+}
+
+pub(super) fn forward_hook(given: Option<&str>) -> Result<Option<ForwardHook>, String> {
+    let parsed = given.map(|name| name.parse::<ForwardHook>().map_err(|()| name));
+    parsed.transpose().map_err(|name| format!("{name:?} is unknown; write `tcx` or `clsact`"))
 }
 
 pub(super) fn annotation_prefix(prefix: String) -> Result<String, String> {

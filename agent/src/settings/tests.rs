@@ -126,6 +126,14 @@ fn only_hooks_that_can_be_done_without_may_be_missing() {
 }
 
 #[test]
+fn the_forward_guards_hook_is_the_kernels_unless_it_is_named() {
+    assert_eq!(with(&[]).unwrap().kernel.forward_hook, None);
+    let settings = with(&["--forward-hook=clsact"]).unwrap();
+    assert_eq!(settings.kernel.forward_hook, Some(ForwardHook::Clsact));
+    refused(&["--forward-hook=xdp"], "--forward-hook", "`clsact`");
+}
+
+#[test]
 fn attach_takes_the_kernels_flags_and_tells_all_mistakes_at_once() {
     let attach = |flags: &[&str]| {
         let line = ["podrole", "attach"].iter().chain(flags);

@@ -21,7 +21,7 @@ impl KernelCounts for Counts {
 fn metrics() -> Metrics {
     let mut metrics = Metrics::default();
     metrics.ask(Arc::new(Counts), || 3);
-    metrics.set_missing("forward", false);
+    metrics.missing("forward").set(0);
     metrics
 }
 
