@@ -190,6 +190,20 @@ fn an_interface_that_comes_later_gets_its_series() -> Result<()> {
 }
 
 #[test]
+fn an_exempt_interface_is_left_alone_and_told_of() -> Result<()> {
+    Cluster::with(|cluster| {
+        let (_docker, container) = container(cluster, "docker0", 0)?;
+        let dropped: [&str; 2] = [&refusals("forward"), &forwarded("docker0")];
+        let guarded = cluster.agent().start()?;
+        moves_soon(cluster, "guarded", || datagram(&container), &dropped)?;
+        drop(guarded);
+        let mut agent = cluster.agent().set("--guard-exempt-interface", "docker0").start()?;
+        agent.wait_for_log("exempt from the forward guard")?;
+        moves(cluster, "exempt", || datagram(&container), &[])
+    })
+}
+
+#[test]
 fn each_request_moves_its_own_counter() -> Result<()> {
     Cluster::with(|cluster| {
         let pod = cluster.pod("web").role("web").start()?;
