@@ -143,6 +143,14 @@ pub enum KernelError {
     /// The kernel has closed the connection that tells of interfaces.
     #[error("the kernel no longer tells of interfaces (netlink); run it again")]
     NetlinkClosed,
+    /// Programs of a version are pinned that has another contract with its agent.
+    #[error(
+        "{directory} holds the pins of a podrole whose programs are of another version; run that one, or remove them by `podrole detach` (pods reach the real metadata service then, until this one runs)"
+    )]
+    OtherVersion {
+        /// Where they are pinned.
+        directory: PathBuf,
+    },
     /// The kernel attaches programs without links.
     #[error("this kernel has no links for eBPF programs; podrole needs Linux 5.10 or newer")]
     NoLinks,

@@ -33,7 +33,11 @@ impl PinDirectory {
     /// What could not be mounted or made.
     pub fn create(bpf_fs: &Path) -> Result<Self, KernelError> {
         ensure_mounted(bpf_fs)?;
-        let path = bpf_fs.join("podrole").join(format!("v{}", podrole_ebpf::ABI));
+        let all = bpf_fs.join("podrole");
+        let path = all.join(format!("v{}", podrole_ebpf::ABI));
+        if let Some(other) = entries(&all).into_iter().find(|version| *version != path) {
+            return Err(KernelError::OtherVersion { directory: other });
+        }
         let provisional = !path.exists();
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
         made.map_err(failed("make", &path))?;
@@ -94,11 +98,13 @@ pub fn remove_all_pins(bpf_fs: &Path) -> Result<(), KernelError> {
 }
 
 fn pins_below(directory: &Path) -> Vec<PathBuf> {
-    let entries = |directory: &Path| {
-        let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
-        entries.map(|entry| entry.path()).collect::<Vec<_>>()
-    };
     entries(directory).iter().flat_map(|version| entries(version)).collect()
+}
+
+/// What is in a directory; nothing, where it is not there.
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+    entries.map(|entry| entry.path()).collect()
 }
 
 /// Mounts the BPF file system where it is not.
