@@ -33,17 +33,20 @@ impl Tcx {
         fresh: bool,
     ) -> Result<(), KernelError> {
         let mut guarded = BTreeMap::new();
+        let mut failed = None;
         for (index, name) in interfaces {
             let pin = directory.pin(&format!("{FORWARD_PROGRAM}-{index}"));
             match guard_one(program, *index, name, &pin, fresh) {
-                Ok(()) => guarded.insert(*index, pin),
                 Err(error) if error.is_of_gone_interface() => continue,
-                Err(error) => return Err(error),
-            };
+                // One that refuses leaves no other open.
+                Err(error) => failed = failed.or(Some(error)),
+                Ok(()) => {}
+            }
+            guarded.insert(*index, pin);
         }
         self.guarded = guarded;
         self.remove_others(directory);
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Whether every link is first on its interface.
