@@ -183,12 +183,13 @@ impl Bound {
         let handler = Arc::new(handler);
 
         let Node { mut keeper, refuse, netlink, log, records, rules, pods } = node;
-        let way = WayWatch {
+        let mut way = WayWatch {
             pods: pods.clone(),
             rules,
             records: Arc::clone(&records),
             lost: keeper.lost.clone(),
             refuse,
+            closed: Some(readiness.register(node::WAY)),
             readiness: readiness.clone(),
         };
         background.spawn("the netlink connection", netlink);
@@ -220,9 +221,11 @@ impl Bound {
         attached.done();
         sysctls::prepare(&rules.ports());
         background.spawn("the keeper of the programs", async move {
+            let is_ours = |token: &str, address| handler.gave(token, address);
             tokio::join!(keeper.run(), async {
-                node::pass_self_test(pods, rules, records, passed).await;
-                way.run(|token, address| handler.gave(token, address)).await;
+                // First the way: while an earlier agent's programs refuse, no self-test can pass.
+                way.look(is_ours).await;
+                tokio::join!(node::pass_self_test(pods, rules, records, passed), way.run(is_ours));
             });
         });
 

@@ -84,6 +84,26 @@ fn a_port_that_is_taken_later_is_noticed_by_the_connections_that_are_lost() -> R
 }
 
 #[test]
+fn an_agent_that_comes_back_opens_the_way_that_was_closed() -> Result<()> {
+    Cluster::with(|cluster| {
+        let node = cluster.node_place();
+        let pod = cluster.pod("web").role("web").start()?;
+        let _thief = cluster.squat(THIEF)?;
+        steal(&node, "16925")?;
+        assert!(is_answered_by_thief(&pod, PROXY)?, "the thief answers pods");
+        let mut agent = cluster.agent().spawn()?;
+        agent.wait_for_log("somebody else answers on the proxy's port")?;
+        wait::until_true("the programs refuse", || pod.is_refused(METADATA))?;
+        agent.kill()?;
+        nft(&node, "delete table ip thief")?;
+        assert!(pod.is_refused(METADATA)?, "nobody has looked yet");
+
+        let _agent = cluster.agent().start()?;
+        pod.wait_for_role("web")
+    })
+}
+
+#[test]
 fn a_service_on_another_port_is_nobodys_business() -> Result<()> {
     Cluster::with(|cluster| {
         let node = cluster.node_place();

@@ -28,7 +28,7 @@ const SELF_TEST_EVERY: Duration = Duration::from_secs(5);
 /// Between two looks at whether the way to the proxy should be asked for again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// What `/readyz` calls it.
-const WAY: &str = "the way from a pod to the proxy";
+pub(super) const WAY: &str = "the way from a pod to the proxy";
 
 /// The kernel's part of this node.
 pub(super) struct Node {
@@ -78,41 +78,48 @@ pub(super) struct WayWatch {
     pub(super) refuse: channel::Sender<bool>,
     /// What `/readyz` says.
     pub(super) readiness: Readiness,
+    /// Missing while the way is closed, or not known to be open yet.
+    pub(super) closed: Option<Latch>,
 }
 
 impl WayWatch {
-    /// Runs for ever; `is_ours` says whether a token was given by this node's podrole.
-    pub(super) async fn run(self, is_ours: impl Fn(&str, IpAddr) -> bool) {
-        let mut closed = Some(self.readiness.register(WAY));
+    /// Asks again whenever it may have changed, for ever; `is_ours` says whether a token was given by
+    /// this node's podrole.
+    pub(super) async fn run(mut self, is_ours: impl Fn(&str, IpAddr) -> bool) {
         loop {
             let lost = self.lost.get();
-            let taken = match way::ask(&self.pods, &self.rules, &self.records).await {
-                Ok(Answer::Token(token)) => Some(!is_ours(&token, way::ADDRESS.into())),
-                // A node's firewall may be shut to an interface that no CNI made.
-                Ok(Answer::None(said)) => {
-                    warn!(said, "the way from a pod to the proxy cannot be tested");
-                    None
-                }
-                Err(error) => {
-                    warn!(error = %Chain(&error), "the way from a pod to the proxy cannot be tested");
-                    None
-                }
-            };
-            let refuse = taken.unwrap_or_else(|| *self.refuse.borrow());
-            self.refuse.send_replace(refuse);
-            if refuse {
-                error!(
-                    "somebody else answers on the proxy's port: a hostPort or a Service's externalIPs takes it from pods' connections; pods are refused until it is gone"
-                );
-                closed.get_or_insert_with(|| self.readiness.register(WAY));
-            } else if let Some(closed) = closed.take() {
-                closed.done();
-            }
             sleep(ASK_AGAIN_AFTER).await;
             // While it is closed no connection is made, and so none is lost.
-            while closed.is_none() && self.lost.get() == lost {
+            while self.closed.is_none() && self.lost.get() == lost {
                 sleep(ASK_AGAIN_AFTER).await;
             }
+            self.look(&is_ours).await;
+        }
+    }
+
+    /// Asks once, and has the programs do as is found. What cannot be told changes nothing.
+    pub(super) async fn look(&mut self, is_ours: impl Fn(&str, IpAddr) -> bool) {
+        let taken = match way::ask(&self.pods, &self.rules, &self.records).await {
+            Ok(Answer::Token(token)) => Some(!is_ours(&token, way::ADDRESS.into())),
+            // A node's firewall may be shut to an interface that no CNI made.
+            Ok(Answer::None(said)) => {
+                warn!(said, "the way from a pod to the proxy cannot be tested");
+                None
+            }
+            Err(error) => {
+                warn!(error = %Chain(&error), "the way from a pod to the proxy cannot be tested");
+                None
+            }
+        };
+        let refuse = taken.unwrap_or_else(|| *self.refuse.borrow());
+        self.refuse.send_replace(refuse);
+        if refuse {
+            error!(
+                "somebody else answers on the proxy's port: a hostPort or a Service's externalIPs takes it from pods' connections; pods are refused until it is gone"
+            );
+            self.closed.get_or_insert_with(|| self.readiness.register(WAY));
+        } else if let Some(closed) = self.closed.take() {
+            closed.done();
         }
     }
 }

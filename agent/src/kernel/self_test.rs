@@ -22,6 +22,8 @@ use super::{CgroupId, Records, Rules};
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The cgroup it runs in, right below that of all pods. kubelet takes names with `pod` for pods.
 const CGROUP: &str = "self-test";
+/// The cgroup of its second half, which may run at the same time.
+const WAY_CGROUP: &str = "self-test-way";
 
 /// What the self-test found.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +51,7 @@ pub enum SelfTestError {
 /// # Errors
 /// Which check failed, or why none was made.
 pub async fn run(pods: &Path, rules: &Rules, records: &Records) -> Result<(), SelfTestError> {
-    let place = Place::make(pods)?;
+    let place = Place::make(pods, CGROUP)?;
     let tested = test(&place, rules).await;
     // Its connections end in its own network namespace, and are not lost.
     records.forget(place.id);
@@ -84,8 +86,8 @@ struct Place {
 }
 
 impl Place {
-    fn make(pods: &Path) -> Result<Self, SelfTestError> {
-        let path = pods.join(CGROUP);
+    fn make(pods: &Path, name: &str) -> Result<Self, SelfTestError> {
+        let path = pods.join(name);
         let made = match fs::create_dir(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             made => made,

@@ -18,7 +18,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::{DEADLINE, Place, SelfTestError};
+use super::{DEADLINE, Place, SelfTestError, WAY_CGROUP};
 use crate::kernel::{Records, Rules};
 
 /// The pair of interfaces, on the node and in the namespace; gone with the namespace.
@@ -42,7 +42,7 @@ pub enum Answer {
 /// # Errors
 /// Where the process or its network cannot be made.
 pub async fn ask(pods: &Path, rules: &Rules, records: &Records) -> Result<Answer, SelfTestError> {
-    let place = Place::make(pods)?;
+    let place = Place::make(pods, WAY_CGROUP)?;
     let asked = timeout(DEADLINE, ask_from(&place, rules)).await;
     records.forget(place.id);
     asked.map_err(|_| SelfTestError::Late)?
