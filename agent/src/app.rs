@@ -1,6 +1,7 @@
 //! The one place that knows every part: [`build`] makes and binds them all, [`Bound::run`] attaches
 //! the programs and lives until told to stop.
 
+mod assign;
 mod attach;
 mod claim;
 mod listen;
@@ -14,6 +15,7 @@ use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::assign::Assigner;
 pub use self::attach::attach;
 use self::claim::Claim;
 pub use self::claim::ClaimError;
@@ -21,10 +23,11 @@ pub use self::listen::ListenError;
 use self::node::{Node, WayWatch};
 
 use crate::callers::Callers;
-use crate::callers::pods::{Change, Index};
+use crate::callers::pods::Index;
 use crate::callers::watch::Watch;
 use crate::clock::Clock;
 use crate::credentials::broker::{Broker, Meters};
+use crate::credentials::sources::Sources;
 use crate::credentials::sts::{ConfigError, Sts};
 use crate::kernel::{Hook, KernelError, bpffs, sysctls};
 use crate::metadata::{Handler, KeyError, Keys, server};
@@ -34,7 +37,7 @@ use crate::operate::readiness::Readiness;
 use crate::operate::shutdown::Signals;
 use crate::operate::supervisor::{Ended, Supervisor};
 use crate::report::Chain;
-use crate::roles::{Decision, Rules};
+use crate::roles::Roles;
 use crate::settings::Settings;
 
 /// Why the agent does not run.
@@ -71,8 +74,8 @@ pub struct Edges {
     pub clock: Clock,
     /// The API server.
     pub kubernetes: kube::Client,
-    /// AWS STS.
-    pub sts: Sts,
+    /// Where credentials come from.
+    pub sources: Sources,
 }
 
 impl Edges {
@@ -86,7 +89,7 @@ impl Edges {
             .await
             .map_err(|error| Error::Kubernetes(Box::new(error)))?;
         let sts = Sts::from_environment(clock.clone()).await?;
-        Ok(Self { clock, kubernetes, sts })
+        Ok(Self { clock, kubernetes, sources: Sources { sts } })
     }
 }
 
@@ -108,7 +111,7 @@ pub struct Bound {
 /// # Errors
 /// The first part that cannot be had; nothing is attached then.
 pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
-    let Edges { clock, kubernetes, sts } = edges;
+    let Edges { clock, kubernetes, sources } = edges;
     say_limits(&settings);
     let readiness = Readiness::default();
     let listen = listen::or_primary(settings.kernel.listen)?;
@@ -130,19 +133,20 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let known = callers.clone();
     metrics.ask(Arc::clone(&node.keeper.drops) as _, move || known.count());
     let meters = Meters { calls: metrics.sts_requests.clone(), held: metrics.sessions.clone() };
-    let (broker, broker_task) = Broker::new(sts, clock.clone(), meters);
+    let (broker, broker_task) = Broker::new(sources, clock.clone(), meters);
     let watch = Watch {
         client: kubernetes,
         node_name: settings.node_name,
         annotations: settings.rules.keys.all().map(str::to_owned).collect(),
+        labels: std::collections::HashSet::new(),
         index,
     };
+    let roles = Roles::new(settings.rules);
     let started = clock.now();
-    let rules = Arc::new(settings.rules);
     let handler = Handler {
         keys,
         callers,
-        rules,
+        roles,
         plan: settings.plan,
         broker,
         clock,
@@ -175,7 +179,11 @@ impl Bound {
         let stop = CancellationToken::new();
         let mut servers = Supervisor::default();
         let mut background = Supervisor::default();
-        let on_change = on_change(Arc::clone(&handler.rules), handler.broker.clone());
+        let assigner = Assigner {
+            roles: handler.roles.clone(),
+            plan: handler.plan.clone(),
+            broker: handler.broker.clone(),
+        };
         let listed = readiness.register("the list of this node's pods");
         let attached = readiness.register("the eBPF programs");
         let passed = readiness.register("the self-test");
@@ -200,7 +208,7 @@ impl Bound {
         });
         background.spawn("the broker", broker);
         background.spawn("the watch on pods", async move {
-            tokio::join!(watch.run(on_change), async {
+            tokio::join!(watch.run(|change| assigner.on_change(change)), async {
                 callers.listed().await;
                 listed.done();
                 info!("this node's pods are known");
@@ -237,29 +245,6 @@ impl Bound {
         stop.cancel();
         servers.all_ended().await;
         Ok(())
-    }
-}
-
-/// What follows when the watch tells of a change: a pod that is gone, or has another role now, loses
-/// its session at once; an annotation that cannot be followed is told of, once.
-fn on_change(rules: Arc<Rules>, broker: Broker) -> impl FnMut(&Change) + Send {
-    move |change| match change {
-        Change::Gone(pod) => broker.forget(pod.uid.clone()),
-        Change::Appeared(pod) => {
-            if let Decision::Refused(refusal) = rules.decide(pod) {
-                warn!(%pod, uid = %pod.uid, "{refusal}");
-            }
-        }
-        Change::Changed { before, now } => {
-            let decision = rules.decide(now);
-            if decision == rules.decide(before) {
-                return;
-            }
-            broker.forget(now.uid.clone());
-            if let Decision::Refused(refusal) = decision {
-                warn!(pod = %now, uid = %now.uid, "{refusal}");
-            }
-        }
     }
 }
 

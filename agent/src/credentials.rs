@@ -1,7 +1,9 @@
 //! The session: credentials of a role, named and tagged for the pod that has it.
 
 pub mod broker;
+pub mod plan;
 pub mod session;
+pub mod sources;
 pub mod sts;
 
 use std::sync::Arc;
@@ -9,13 +11,18 @@ use std::time::SystemTime;
 
 use secrecy::SecretString;
 
+use crate::roles::RoleArn;
+
 pub use self::broker::Broker;
-pub use self::session::{SessionPlan, SessionRequest};
+pub use self::plan::{PlanError, SessionPlan};
+pub use self::session::{AssumeRoleRequest, SessionRequest};
 
 /// Temporary security credentials (AWS STS API Reference, "Credentials").
 ///
 /// The secret parts are zeroised when dropped; copies inside of the AWS SDK are out of our reach.
 pub struct Credentials {
+    /// The role that they are of.
+    pub role: RoleArn,
     /// `AccessKeyId`; not a secret.
     pub access_key_id: Box<str>,
     /// `SecretAccessKey`

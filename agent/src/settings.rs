@@ -1,7 +1,11 @@
 //! Flags and environment become one value that can only be valid; all mistakes are told at once.
 
 mod arguments;
+mod callers;
+mod metadata;
 mod parse;
+mod roles;
+mod sessions;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -13,14 +17,16 @@ pub use self::arguments::{
     AgentArguments, Arguments, AttachArguments, Command, DetachArguments, KernelArguments,
     LogArguments, SelfTestArguments,
 };
+pub use self::callers::{CallerArguments, CallerSettings};
+pub use self::metadata::{MetadataArguments, MetadataSettings};
+pub use self::roles::RoleArguments;
+pub use self::sessions::SessionArguments;
 
 use crate::credentials::SessionPlan;
-use crate::credentials::session::SessionTags;
 use crate::kernel::interfaces::Chosen;
 use crate::kernel::{ForwardHook, Hook};
 use crate::operate::telemetry::Format;
 use crate::roles::Rules;
-use crate::roles::annotations::Keys;
 
 /// The port that connections are redirected to unless `--listen` names another.
 pub const PROXY_PORT: u16 = 16925;
@@ -36,10 +42,14 @@ pub struct Settings {
     pub kernel: KernelSettings,
     /// What must survive a restart.
     pub state_dir: PathBuf,
+    /// How pods are told apart.
+    pub callers: CallerSettings,
     /// Which role a pod has.
     pub rules: Rules,
     /// How its session is asked for.
     pub plan: SessionPlan,
+    /// What pods may read beside their role.
+    pub metadata: MetadataSettings,
     /// What is logged, and how.
     pub log: LogSettings,
 }
@@ -210,8 +220,6 @@ impl Settings {
     /// Every mistake, with its flag and what would be right.
     pub fn from_arguments(arguments: AgentArguments) -> Result<Self, Mistakes> {
         let mut check = Checker::default();
-        let tags = check.flag("--session-tags", parse::session_tags(&arguments.session_tags));
-        let tagged = !matches!(tags, Some(SessionTags::None));
         let settings = Self {
             node_name: check.require(
                 "--node-name",
@@ -219,28 +227,10 @@ impl Settings {
             ),
             kernel: KernelSettings::check(arguments.kernel, &mut check),
             state_dir: check.require("--state-dir", parse::absolute(arguments.state_dir)),
-            rules: Rules {
-                keys: Keys::with_prefix(&check.require(
-                    "--annotation-prefix",
-                    parse::annotation_prefix(arguments.annotation_prefix),
-                )),
-                base: check
-                    .flag("--base-role-arn", parse::base(arguments.base_role_arn.as_deref()))
-                    .flatten(),
-            },
-            plan: SessionPlan {
-                tags: tags.unwrap_or(SessionTags::None),
-                cluster_name: check
-                    .flag("--cluster-name", parse::cluster_name(arguments.cluster_name, tagged))
-                    .flatten(),
-                cluster_arn: check
-                    .flag("--cluster-arn", parse::cluster_arn(arguments.cluster_arn))
-                    .flatten(),
-                duration: check.require(
-                    "--session-duration",
-                    parse::session_duration(&arguments.session_duration),
-                ),
-            },
+            callers: callers::check(arguments.callers, &mut check),
+            rules: roles::check(arguments.roles, &mut check),
+            plan: sessions::check(arguments.sessions, &mut check),
+            metadata: metadata::check(arguments.metadata, &mut check),
             log: LogSettings::check(arguments.log, &mut check),
         };
         check.done(settings)

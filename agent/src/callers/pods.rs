@@ -47,10 +47,30 @@ pub struct Pod {
     pub created: SystemTime,
     /// `status.podIPs`, canonical; none for a pod in the node's network namespace.
     pub addresses: Vec<IpAddr>,
+    /// `spec.hostNetwork`: whether it lives in the node's network namespace.
+    pub host_network: bool,
     /// Whether it has ended for good (phase Succeeded or Failed): its addresses are free for others.
     pub finished: bool,
     /// Of `metadata.annotations`, those that roles are decided by.
     pub annotations: BTreeMap<Box<str>, Box<str>>,
+    /// Of `metadata.labels`, those that session tags are made of.
+    pub labels: BTreeMap<Box<str>, Box<str>>,
+    /// The ServiceAccount tokens that kubelet projects into it.
+    pub tokens: Vec<ProjectedToken>,
+    /// Whether a container's environment names credentials of its own, so that it asks for none here.
+    pub has_credentials: bool,
+}
+
+/// A ServiceAccount token that kubelet keeps fresh in a volume of the pod
+/// (`spec.volumes[].projected.sources[].serviceAccountToken`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ProjectedToken {
+    /// The volume's name.
+    pub volume: Box<str>,
+    /// The file within the volume.
+    pub path: Box<str>,
+    /// Who the token is for; the API server itself if none is named.
+    pub audience: Option<Box<str>>,
 }
 
 impl fmt::Display for Pod {
@@ -194,8 +214,12 @@ impl Pod {
             service_account: "default".into(),
             created: SystemTime::UNIX_EPOCH,
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            host_network: false,
             finished: false,
             annotations: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            tokens: Vec::new(),
+            has_credentials: false,
         }
     }
 

@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 
 use crate::report::Chain;
 
-use super::pods::{Change, Event, Index, Pod, PodUid};
+use super::pods::{Change, Event, Index, Pod, PodUid, ProjectedToken};
 
 /// Only these fields are decoded; all others are skipped while the answer is read.
 type Watched = Object<Spec, Status>;
@@ -25,6 +25,44 @@ type Watched = Object<Spec, Status>;
 struct Spec {
     service_account_name: Option<Box<str>>,
     host_network: bool,
+    containers: Vec<Container>,
+    volumes: Vec<Volume>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+struct Container {
+    env: Vec<Variable>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Variable {
+    name: Box<str>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+struct Volume {
+    name: Box<str>,
+    projected: Option<Projected>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+struct Projected {
+    sources: Vec<Projection>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Projection {
+    service_account_token: Option<TokenProjection>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct TokenProjection {
+    path: Box<str>,
+    audience: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -40,6 +78,15 @@ struct PodIp {
     ip: Box<str>,
 }
 
+/// What an SDK takes credentials from before it asks the metadata service (AWS SDKs and Tools
+/// Reference Guide, "Standardized credential providers").
+const CREDENTIAL_VARIABLES: [&str; 4] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+];
+
 /// Watches the pods of one node and keeps the index.
 pub struct Watch {
     /// The API server.
@@ -48,6 +95,8 @@ pub struct Watch {
     pub node_name: String,
     /// The annotations to keep of each pod.
     pub annotations: HashSet<String>,
+    /// The labels to keep of each pod.
+    pub labels: HashSet<String>,
     /// The index, whose only writer this is.
     pub index: channel::Sender<Index>,
 }
@@ -56,7 +105,8 @@ impl Watch {
     /// Runs for ever: reconnects, resumes after 410 Gone and backs off by itself. `on_change` is told
     /// of each change, in order, after the index has it.
     pub async fn run(self, mut on_change: impl FnMut(&Change)) {
-        let Self { client, node_name, annotations, index } = self;
+        let Self { client, node_name, annotations, labels, index } = self;
+        let kept = Kept { annotations, labels };
         let pods = ApiResource::erase::<core::Pod>(&());
         let api: Api<Watched> = Api::all_with(client, &pods);
         let config = watcher::Config::default().fields(&format!("spec.nodeName={node_name}"));
@@ -78,7 +128,7 @@ impl Watch {
             if std::mem::take(&mut failing) {
                 info!("the watch on this node's pods is back");
             }
-            let Some(event) = translate(event, &mut listing, &annotations) else { continue };
+            let Some(event) = translate(event, &mut listing, &kept) else { continue };
             let mut changes = Vec::new();
             index.send_modify(|index| changes = index.apply(event));
             for change in &changes {
@@ -89,49 +139,70 @@ impl Watch {
     }
 }
 
+/// The keys of what is kept of each pod.
+struct Kept {
+    annotations: HashSet<String>,
+    labels: HashSet<String>,
+}
+
 /// Gathers the initial list, so that the index takes it in at once: it is never half a list.
-fn translate(
-    event: watcher::Event<Watched>,
-    listing: &mut Vec<Pod>,
-    annotations: &HashSet<String>,
-) -> Option<Event> {
+fn translate(event: watcher::Event<Watched>, listing: &mut Vec<Pod>, kept: &Kept) -> Option<Event> {
     match event {
         watcher::Event::Init => {
             listing.clear();
             None
         }
         watcher::Event::InitApply(pod) => {
-            listing.extend(trim(pod, annotations));
+            listing.extend(trim(pod, kept));
             None
         }
         watcher::Event::InitDone => Some(Event::Listed(std::mem::take(listing))),
-        watcher::Event::Apply(pod) => trim(pod, annotations).map(Event::Applied),
+        watcher::Event::Apply(pod) => trim(pod, kept).map(Event::Applied),
         watcher::Event::Delete(pod) => {
             pod.metadata.uid.map(|uid| Event::Deleted(PodUid::new(&uid)))
         }
     }
 }
 
-fn trim(pod: Watched, keep: &HashSet<String>) -> Option<Pod> {
+fn trim(pod: Watched, kept: &Kept) -> Option<Pod> {
     let Object { metadata, spec, status, types: _ } = pod;
     let status = status.unwrap_or_default();
-    let annotations: BTreeMap<Box<str>, Box<str>> = metadata
-        .annotations
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|(key, _)| keep.contains(key))
-        .map(|(key, value)| (key.into_boxed_str(), value.into_boxed_str()))
-        .collect();
     Some(Pod {
         uid: PodUid::new(&metadata.uid?),
         namespace: metadata.namespace?.into_boxed_str(),
         name: metadata.name?.into_boxed_str(),
+        has_credentials: spec.containers.iter().any(has_credentials),
+        tokens: spec.volumes.into_iter().flat_map(tokens).collect(),
         service_account: spec.service_account_name.unwrap_or_else(|| "default".into()),
         created: metadata.creation_timestamp.map_or(SystemTime::UNIX_EPOCH, |time| time.0.into()),
         // Every pod in the node's network namespace has the node's address, so it is nobody's.
         addresses: if spec.host_network { Vec::new() } else { addresses(&status.pod_ips) },
+        host_network: spec.host_network,
         finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
-        annotations,
+        annotations: only(metadata.annotations, &kept.annotations),
+        labels: only(metadata.labels, &kept.labels),
+    })
+}
+
+fn only(
+    all: Option<BTreeMap<String, String>>,
+    kept: &HashSet<String>,
+) -> BTreeMap<Box<str>, Box<str>> {
+    let all = all.unwrap_or_default().into_iter().filter(|(key, _)| kept.contains(key));
+    all.map(|(key, value)| (key.into_boxed_str(), value.into_boxed_str())).collect()
+}
+
+fn has_credentials(container: &Container) -> bool {
+    container.env.iter().any(|variable| CREDENTIAL_VARIABLES.contains(&&*variable.name))
+}
+
+fn tokens(volume: Volume) -> impl Iterator<Item = ProjectedToken> {
+    let Volume { name, projected } = volume;
+    let sources = projected.unwrap_or_default().sources.into_iter();
+    sources.filter_map(|source| source.service_account_token).map(move |token| ProjectedToken {
+        volume: name.clone(),
+        path: token.path,
+        audience: token.audience,
     })
 }
 

@@ -42,6 +42,15 @@ pub enum NoAnswer {
     Dropped,
 }
 
+/// Whether a session is fetched before anybody asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prefetch {
+    /// As soon as there is room for it.
+    Yes,
+    /// When the pod asks.
+    No,
+}
+
 /// What the broker counts.
 #[derive(Clone, Debug, Default)]
 pub struct Meters {
@@ -97,6 +106,11 @@ impl Broker {
             answer.await.map_err(|_| NoAnswer::Dropped)
         };
         timeout_at(deadline, asked).await.unwrap_or(Err(NoAnswer::NotYet))
+    }
+
+    /// Says which session `pod` may have from now on; any other that only it used is dropped.
+    pub fn assign(&self, pod: PodUid, _session: Option<SessionRequest>, _prefetch: Prefetch) {
+        self.forget(pod);
     }
 
     /// Drops what only `pod` used: it is gone, or may no longer have its role.
@@ -283,16 +297,15 @@ fn outcome_of(result: &Answer) -> Outcome {
 }
 
 fn log(request: &SessionRequest, result: &Answer) {
-    let SessionRequest { role, name, .. } = request;
     match result {
         Ok(credentials) => info!(
-            %role,
-            session = %name,
+            %request,
+            role = %credentials.role,
             access_key_id = %credentials.access_key_id,
             "credentials obtained"
         ),
         Err(error) => {
-            warn!(%role, session = %name, error = %Chain(error), "no credentials");
+            warn!(%request, error = %Chain(error), "no credentials");
         }
     }
 }

@@ -1,184 +1,143 @@
-//! What is asked of STS for a pod: role, session name and session tags. Pure.
+//! What is asked of AWS for a pod. Pure.
 
+use std::fmt;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
-
-use crate::callers::pods::Pod;
+use crate::callers::pods::{PodUid, ProjectedToken};
 use crate::roles::RoleArn;
 
-/// The longest session name, in characters (AWS STS API Reference, "AssumeRole", `RoleSessionName`).
-const NAME_MAX: usize = 64;
-
 /// Every input of a session, and so the key by which sessions are kept: two pods share one only if
-/// STS could not tell them apart.
+/// AWS could not tell them apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SessionRequest {
+pub enum SessionRequest {
+    /// Source `sts`.
+    AssumeRole(Box<AssumeRoleRequest>),
+    /// Source `web-identity`.
+    WebIdentity(Box<WebIdentityRequest>),
+    /// Source `eks-pod-identity`.
+    PodIdentity(Box<PodIdentityRequest>),
+}
+
+/// AssumeRole with the agent's own identity, and maybe a second one from there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AssumeRoleRequest {
+    /// The role to assume with the agent's own identity.
+    pub role: RoleArn,
+    /// The role to assume with that session then.
+    pub target: Option<RoleArn>,
+    /// `RoleSessionName`, of both calls.
+    pub name: Box<str>,
+    /// `Tags`, in the order in which they are sent.
+    pub tags: Vec<Tag>,
+    /// Whether all tags are named in `TransitiveTagKeys`.
+    pub transitive: bool,
+    /// `ExternalId`, of the last call.
+    pub external_id: Option<Box<str>>,
+    /// `DurationSeconds`, of the last call.
+    pub duration: Duration,
+    /// `Policy`, of the last call.
+    pub policy: Option<Box<str>>,
+}
+
+/// `AssumeRoleWithWebIdentity` with a pod's own token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WebIdentityRequest {
+    /// Whose token.
+    pub pod: TokenOwner,
     /// The role to assume.
     pub role: RoleArn,
     /// `RoleSessionName`
     pub name: Box<str>,
-    /// `Tags`, in the order in which they are sent.
-    pub tags: Vec<Tag>,
     /// `DurationSeconds`
     pub duration: Duration,
+}
+
+/// `AssumeRoleForPodIdentity` with a pod's own token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PodIdentityRequest {
+    /// Whose token.
+    pub pod: TokenOwner,
+    /// `clusterName`
+    pub cluster_name: Box<str>,
+}
+
+/// The pod that a ServiceAccount token is bound to, and where kubelet keeps it, if it does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TokenOwner {
+    /// The pod.
+    pub uid: PodUid,
+    /// Its namespace.
+    pub namespace: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+    /// Its ServiceAccount.
+    pub service_account: Box<str>,
+    /// The volume whose token has the audience that is needed.
+    pub mounted: Option<ProjectedToken>,
 }
 
 /// A session tag.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tag {
-    /// One of the keys of EKS Pod Identity.
-    pub key: &'static str,
+    /// Its key.
+    pub key: Box<str>,
     /// Its value.
     pub value: Box<str>,
 }
 
-/// Which session tags are sent (`--session-tags`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SessionTags {
-    /// All six keys of EKS Pod Identity.
-    Pod,
-    /// All but the pod's name and UID, so that a workload's pods share a session.
-    Workload,
-    /// None.
-    None,
+/// For logs: how, the role, and the session's name.
+impl fmt::Display for SessionRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AssumeRole(request) => {
+                write!(f, "AssumeRole {} as {}", request.role, request.name)
+            }
+            Self::WebIdentity(request) => {
+                write!(f, "AssumeRoleWithWebIdentity {} as {}", request.role, request.name)
+            }
+            Self::PodIdentity(request) => {
+                let TokenOwner { namespace, name, .. } = &request.pod;
+                write!(f, "AssumeRoleForPodIdentity for {namespace}/{name}")
+            }
+        }
+    }
 }
 
-/// How a pod's session is asked for: the same for every pod of the node.
-#[derive(Clone, Debug)]
-pub struct SessionPlan {
-    /// Which tags are sent.
-    pub tags: SessionTags,
-    /// For the tag `eks-cluster-name`.
-    pub cluster_name: Option<Box<str>>,
-    /// For the tag `eks-cluster-arn`; left out where it is not known.
-    pub cluster_arn: Option<Box<str>>,
-    /// How long a session lasts.
-    pub duration: Duration,
-}
-
-impl SessionPlan {
-    /// The session of `pod` with `role`.
+impl SessionRequest {
+    /// The role that is asked for; EKS alone knows that of a Pod Identity association.
     #[must_use]
-    pub fn request(&self, pod: &Pod, role: RoleArn) -> SessionRequest {
-        let name = match self.tags {
-            SessionTags::Pod | SessionTags::None => session_name(&pod.namespace, &pod.name),
-            SessionTags::Workload => session_name(&pod.namespace, &pod.service_account),
-        };
-        SessionRequest { role, name, tags: self.tags_of(pod), duration: self.duration }
+    pub fn role(&self) -> Option<&RoleArn> {
+        match self {
+            Self::AssumeRole(request) => Some(request.target.as_ref().unwrap_or(&request.role)),
+            Self::WebIdentity(request) => Some(&request.role),
+            Self::PodIdentity(_) => None,
+        }
     }
-
-    /// The keys of EKS Pod Identity (Amazon EKS User Guide, "Grant Pods access to AWS resources based
-    /// on tags"), so that policies written for it work unchanged. No value needs cutting: Kubernetes
-    /// allows at most 253 characters where STS allows 256.
-    fn tags_of(&self, pod: &Pod) -> Vec<Tag> {
-        let mut tags = Vec::with_capacity(6);
-        let mut tag = |key, value: &str| tags.push(Tag { key, value: value.into() });
-        if self.tags == SessionTags::None {
-            return tags;
-        }
-        if let Some(arn) = &self.cluster_arn {
-            tag("eks-cluster-arn", arn);
-        }
-        if let Some(name) = &self.cluster_name {
-            tag("eks-cluster-name", name);
-        }
-        tag("kubernetes-namespace", &pod.namespace);
-        tag("kubernetes-service-account", &pod.service_account);
-        if self.tags == SessionTags::Pod {
-            tag("kubernetes-pod-name", &pod.name);
-            tag("kubernetes-pod-uid", pod.uid.as_str());
-        }
-        tags
-    }
-}
-
-/// `NAMESPACE@NAME`, which no two objects share since Kubernetes' names hold no `@`. One that is too
-/// long is cut and ends in a hash of the whole.
-fn session_name(namespace: &str, name: &str) -> Box<str> {
-    let whole = format!("{namespace}@{name}");
-    // Kubernetes' names are within STS's character class; this holds it, whatever comes.
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
-    let clean: String = whole.chars().map(|c| if allowed(c) { c } else { '-' }).collect();
-    if clean.len() <= NAME_MAX && clean == whole {
-        return clean.into();
-    }
-    let hash = digest(&SHA256, whole.as_bytes());
-    let hash = hash.as_ref().first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
-    let cut: String = clean.chars().take(NAME_MAX - "-01234567".len()).collect();
-    format!("{cut}-{hash:08x}").into()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plan(tags: SessionTags) -> SessionPlan {
-        SessionPlan {
-            tags,
-            cluster_name: Some("prod".into()),
-            cluster_arn: Some("arn:aws:eks:us-west-2:123456789012:cluster/prod".into()),
+impl SessionRequest {
+    /// A session called `name`, of an hour.
+    pub(crate) fn fixture(name: &str) -> Self {
+        let role = "arn:aws:iam::123456789012:role/web".parse().unwrap();
+        Self::AssumeRole(Box::new(AssumeRoleRequest {
+            role,
+            target: None,
+            name: name.into(),
+            tags: Vec::new(),
+            transitive: false,
+            external_id: None,
             duration: Duration::from_hours(1),
+            policy: None,
+        }))
+    }
+
+    /// What [`Self::fixture`] was called.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::AssumeRole(request) => &request.name,
+            Self::WebIdentity(request) => &request.name,
+            Self::PodIdentity(request) => &request.pod.name,
         }
-    }
-
-    fn role() -> RoleArn {
-        "arn:aws:iam::123456789012:role/web".parse().unwrap()
-    }
-
-    fn keys(request: &SessionRequest) -> Vec<&str> {
-        request.tags.iter().map(|tag| tag.key).collect()
-    }
-
-    #[test]
-    fn a_pods_session_bears_the_six_tags_of_pod_identity() {
-        let request = plan(SessionTags::Pod).request(&Pod::fixture("uid-1", &[]), role());
-        let six = [
-            "eks-cluster-arn",
-            "eks-cluster-name",
-            "kubernetes-namespace",
-            "kubernetes-service-account",
-            "kubernetes-pod-name",
-            "kubernetes-pod-uid",
-        ];
-        assert_eq!(keys(&request), six);
-        assert_eq!(&*request.name, "default@uid-1");
-    }
-
-    #[test]
-    fn pods_of_a_workload_share_a_session_and_others_do_not() {
-        let (a, b) = (Pod::fixture("a", &[]), Pod::fixture("b", &[]));
-        let other = Pod { service_account: "other".into(), ..Pod::fixture("c", &[]) };
-        let workload = plan(SessionTags::Workload);
-        assert_eq!(workload.request(&a, role()), workload.request(&b, role()));
-        assert_ne!(workload.request(&a, role()), workload.request(&other, role()));
-        let pod = plan(SessionTags::Pod);
-        assert_ne!(pod.request(&a, role()), pod.request(&b, role()));
-    }
-
-    #[test]
-    fn a_tag_whose_value_is_unknown_is_left_out() {
-        let plan = SessionPlan { cluster_arn: None, ..plan(SessionTags::Pod) };
-        let request = plan.request(&Pod::fixture("a", &[]), role());
-        assert!(!keys(&request).contains(&"eks-cluster-arn"));
-        assert!(keys(&plan_none().request(&Pod::fixture("a", &[]), role())).is_empty());
-    }
-
-    fn plan_none() -> SessionPlan {
-        plan(SessionTags::None)
-    }
-
-    #[test]
-    fn long_session_names_are_cut_readably_and_stay_apart() {
-        let long = "a".repeat(80);
-        let name = session_name("team", &long);
-        assert_eq!(name.len(), 64);
-        assert!(name.starts_with("team@aaaa"));
-        assert_ne!(name, session_name("team", &format!("{long}b")));
-        assert_eq!(name, session_name("team", &long));
-        assert_eq!(&*session_name("team", "web-0"), "team@web-0");
-        let full = "b".repeat(59);
-        assert_eq!(session_name("team", &full).len(), 64);
-        assert!(session_name("team", &full).ends_with('b'));
     }
 }

@@ -14,8 +14,9 @@ use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::report::Chain;
+use crate::roles::RoleArn;
 
-use super::{Credentials, FetchError, SessionRequest, Source};
+use super::{AssumeRoleRequest, Credentials, FetchError};
 
 /// For the whole of one AssumeRole, the SDK's own retries included.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -58,14 +59,19 @@ impl Sts {
         }
         Ok(Self { client: Client::new(&config), clock })
     }
-}
 
-impl Source for Sts {
-    async fn fetch(&self, request: &SessionRequest) -> Result<Credentials, FetchError> {
-        let SessionRequest { role, name, tags, duration } = request;
+    /// Asks once.
+    ///
+    /// # Errors
+    /// Where STS refuses, does not answer, or answers what cannot be used.
+    pub async fn assume_role(
+        &self,
+        request: &AssumeRoleRequest,
+    ) -> Result<Credentials, FetchError> {
+        let AssumeRoleRequest { role, name, tags, duration, .. } = request;
         let tags = tags
             .iter()
-            .map(|tag| Tag::builder().key(tag.key).value(&*tag.value).build())
+            .map(|tag| Tag::builder().key(&*tag.key).value(&*tag.value).build())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| FetchError::Unusable("a session tag could not be built"))?;
         let seconds = i32::try_from(duration.as_secs()).unwrap_or(i32::MAX);
@@ -80,11 +86,15 @@ impl Source for Sts {
         let answered = timeout(DEADLINE, call)
             .await
             .map_err(|_| FetchError::Unavailable("no answer within 15 s".into()))?;
-        read(answered.map_err(|error| classify(&error))?, self.clock.now())
+        read(answered.map_err(|error| classify(&error))?, role, self.clock.now())
     }
 }
 
-fn read(answer: AssumeRoleOutput, obtained: SystemTime) -> Result<Credentials, FetchError> {
+fn read(
+    answer: AssumeRoleOutput,
+    role: &RoleArn,
+    obtained: SystemTime,
+) -> Result<Credentials, FetchError> {
     let given = answer.credentials.ok_or(FetchError::Unusable("it has no credentials"))?;
     let expiration = SystemTime::try_from(given.expiration)
         .map_err(|_| FetchError::Unusable("its expiration is no time"))?;
@@ -93,6 +103,7 @@ fn read(answer: AssumeRoleOutput, obtained: SystemTime) -> Result<Credentials, F
         return Err(FetchError::Unusable("a part of its credentials is empty"));
     }
     Ok(Credentials {
+        role: role.clone(),
         access_key_id: given.access_key_id.into(),
         secret_access_key: SecretString::from(given.secret_access_key),
         session_token: SecretString::from(given.session_token),

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::credentials::broker::NoAnswer;
 use crate::credentials::{Broker, Credentials, FetchError, SessionPlan};
 use crate::operate::metrics::{Document, Requests};
-use crate::roles::{Decision, RoleArn, Rules};
+use crate::roles::{Decision, Grant, RoleArn, Roles};
 
 use super::documents;
 use super::host::is_for_metadata;
@@ -41,7 +41,7 @@ pub struct Handler {
     /// Who is calling.
     pub callers: Callers,
     /// Which role a pod has.
-    pub rules: Arc<Rules>,
+    pub roles: Roles,
     /// How its session is asked for.
     pub plan: SessionPlan,
     /// Who has the credentials.
@@ -153,28 +153,58 @@ impl Handler {
     }
 
     async fn read_as(&self, pod: &Arc<Pod>, asked: &Asked, deadline: Instant) -> Answer {
-        let role = match self.rules.decide(pod) {
-            Decision::Role { role, rule: _ } => Some(role),
+        let granted = match self.roles.decided(pod, deadline).await {
+            Decision::Granted(grant) => Some(grant),
             Decision::Refused(refusal) if concerns_role(asked) => {
                 return refused("RoleRefused", &refusal.to_string(), self.clock.now());
             }
-            Decision::None | Decision::Refused(_) => None,
+            Decision::NotYet(what) if concerns_role(asked) => {
+                return unavailable(what, self.clock.now());
+            }
+            Decision::None | Decision::Refused(_) | Decision::NotYet(_) => None,
         };
-        match (asked, role) {
+        match (asked, granted) {
             (Asked::Versions, _) => document(documents::versions(), self.started),
             (Asked::Version, _) => document(documents::version(), self.started),
-            (Asked::MetaData, role) => document(documents::meta_data(role.is_some()), self.started),
-            (Asked::Iam, Some(_)) => document(documents::iam(), pod.created),
-            (Asked::RoleList, Some(role)) => {
-                document(documents::role_list(role.name()), pod.created)
+            (Asked::MetaData, granted) => {
+                document(documents::meta_data(granted.is_some()), self.started)
             }
-            (Asked::IamInfo, Some(role)) => self.profile(pod, &role),
-            (Asked::Role(name), Some(role)) if is_called(&role, name) => {
-                self.credentials(pod, role, deadline).await
+            (Asked::Iam, Some(_)) => document(documents::iam(), pod.created),
+            (Asked::RoleList | Asked::IamInfo | Asked::Role(_), Some(grant)) => {
+                self.read_role(pod, asked, &grant, deadline).await
             }
             (Asked::Iam | Asked::RoleList | Asked::Role(_) | Asked::IamInfo | Asked::Token, _) => {
                 page(StatusCode::NOT_FOUND)
             }
+        }
+    }
+
+    /// A document of the role that `pod` was granted.
+    async fn read_role(
+        &self,
+        pod: &Pod,
+        asked: &Asked,
+        grant: &Grant,
+        deadline: Instant,
+    ) -> Answer {
+        // Of EKS's own associations the role is known from the session alone.
+        let role = match grant.role() {
+            Some(role) => role.clone(),
+            None => match self.session(pod, grant, deadline).await {
+                Ok(credentials) => credentials.role.clone(),
+                Err(answer) => return answer,
+            },
+        };
+        match asked {
+            Asked::RoleList => document(documents::role_list(role.name()), pod.created),
+            Asked::IamInfo => self.profile(pod, &role),
+            Asked::Role(name) if is_called(&role, name) => {
+                match self.session(pod, grant, deadline).await {
+                    Ok(credentials) => self.credentials_document(&role, &credentials),
+                    Err(answer) => answer,
+                }
+            }
+            _ => page(StatusCode::NOT_FOUND),
         }
     }
 
@@ -192,27 +222,38 @@ impl Handler {
         }
     }
 
-    async fn credentials(&self, pod: &Pod, role: RoleArn, deadline: Instant) -> Answer {
-        let request = self.plan.request(pod, role.clone());
+    /// The session that `pod` was granted, or the answer that says why there is none.
+    async fn session(
+        &self,
+        pod: &Pod,
+        grant: &Grant,
+        deadline: Instant,
+    ) -> Result<Arc<Credentials>, Answer> {
+        let now = || self.clock.now();
+        let request = self
+            .plan
+            .request(pod, grant)
+            .map_err(|error| refused("SessionRefused", &error.to_string(), now()))?;
+        let asked_for = request.to_string();
         match self.broker.get(pod.uid.clone(), request, deadline).await {
-            Ok(Ok(credentials)) => self.credentials_document(&role, &credentials),
+            Ok(Ok(credentials)) => Ok(credentials),
             Ok(Err(FetchError::Refused { code, message: _ })) => {
                 // AWS's own message names the node's identity, which is none of the pod's business.
                 let message = format!(
-                    "AWS STS refused role {role} to pod {pod} ({code}); the log of podrole on this node has its reason"
+                    "AWS refused {asked_for} to pod {pod} ({code}); the log of podrole on this node has its reason"
                 );
-                refused(&code, &message, self.clock.now())
+                Err(refused(&code, &message, now()))
             }
             Ok(Err(
                 FetchError::Node { .. } | FetchError::Unavailable(_) | FetchError::Unusable(_),
             )) => {
                 let message = format!(
-                    "AWS STS gave no credentials of role {role} now; the log of podrole on this node has its reason"
+                    "AWS gave no credentials for {asked_for} now; the log of podrole on this node has its reason"
                 );
-                unavailable(&message, self.clock.now())
+                Err(unavailable(&message, now()))
             }
             Err(late @ (NoAnswer::NotYet | NoAnswer::Dropped)) => {
-                unavailable(&late.to_string(), self.clock.now())
+                Err(unavailable(&late.to_string(), now()))
             }
         }
     }

@@ -1,12 +1,11 @@
 //! The decision: rules in order, the first that applies wins. A rule that applies and is refused or
 //! malformed ends the search; only absence goes on.
 
-use std::fmt;
-
 use crate::callers::pods::Pod;
 
 use super::annotations::{self, Keys, RoleError};
-use super::arn::{BaseRoleArn, RoleArn};
+use super::arn::BaseRoleArn;
+use super::grant::{AssumeRole, Grant, Rule, Way};
 
 /// How much of an annotation a refusal shows, in characters: one may have 256 KiB.
 const SHOWN: usize = 128;
@@ -20,35 +19,17 @@ pub struct Rules {
     pub base: Option<BaseRoleArn>,
 }
 
-/// Which rule answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Rule {
-    /// The pod's own annotation names a role.
-    PodAnnotation,
-}
-
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PodAnnotation => f.write_str("pod annotation"),
-        }
-    }
-}
-
 /// What the rules say of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It has this role.
-    Role {
-        /// The role.
-        role: RoleArn,
-        /// The rule that gave it.
-        rule: Rule,
-    },
+    /// It has a role.
+    Granted(Grant),
     /// No rule applies: it has none.
     None,
     /// A rule applies and gives it none.
     Refused(Refusal),
+    /// What a rule needs to know is not there yet; this says what.
+    NotYet(&'static str),
 }
 
 /// Why a pod that a role was asked for has none. Its text is for the operator.
@@ -71,7 +52,10 @@ impl Rules {
             return Decision::None;
         };
         match annotations::role(value, self.base.as_ref()) {
-            Ok(role) => Decision::Role { role, rule: Rule::PodAnnotation },
+            Ok(role) => Decision::Granted(Grant {
+                rule: Rule::PodAnnotation,
+                way: Way::AssumeRole(Box::new(AssumeRole::plain(role))),
+            }),
             Err(reason) => Decision::Refused(Refusal {
                 key: self.keys.role.clone(),
                 value: value.chars().take(SHOWN).collect(),
@@ -101,10 +85,9 @@ mod tests {
     #[test]
     fn the_annotation_gives_the_role() {
         let pod = Pod::fixture("a", &[]).annotated("iam.amazonaws.com/role", "web");
-        let Decision::Role { role, rule: Rule::PodAnnotation } = rules().decide(&pod) else {
-            panic!("no role");
-        };
-        assert_eq!(role.name(), "web");
+        let Decision::Granted(grant) = rules().decide(&pod) else { panic!("no role") };
+        assert_eq!(grant.rule, Rule::PodAnnotation);
+        assert_eq!(grant.role().unwrap().name(), "web");
     }
 
     #[test]

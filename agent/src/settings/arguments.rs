@@ -6,6 +6,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::callers::CallerArguments;
+use super::metadata::MetadataArguments;
+use super::roles::RoleArguments;
+use super::sessions::SessionArguments;
+
 /// Every pod its own IAM role, with no change to the pod.
 #[derive(Debug, Parser)]
 #[command(name = "podrole", version, max_term_width = 100)]
@@ -53,35 +58,21 @@ pub struct AgentArguments {
     )]
     pub state_dir: PathBuf,
 
-    /// The cluster's name, for the session tag eks-cluster-name
-    #[arg(long, env = "PODROLE_CLUSTER_NAME", value_name = "NAME")]
-    pub cluster_name: Option<String>,
+    /// How pods are told apart.
+    #[command(flatten)]
+    pub callers: CallerArguments,
 
-    /// The cluster's ARN, for the session tag eks-cluster-arn
-    #[arg(long, env = "PODROLE_CLUSTER_ARN", value_name = "ARN")]
-    pub cluster_arn: Option<String>,
+    /// How roles are decided.
+    #[command(flatten)]
+    pub roles: RoleArguments,
 
-    /// What bare role names are completed with, as in `arn:aws:iam::ACCOUNT:role/`
-    #[arg(long, env = "PODROLE_BASE_ROLE_ARN", value_name = "ARN")]
-    pub base_role_arn: Option<String>,
+    /// How sessions are asked for.
+    #[command(flatten)]
+    pub sessions: SessionArguments,
 
-    /// Session tags to send: `pod`, `workload` (without the pod's name and UID) or `none`
-    #[arg(long, env = "PODROLE_SESSION_TAGS", default_value = "pod", value_name = "WHICH")]
-    pub session_tags: String,
-
-    /// How long sessions last, from 15m to 12h; more than 1h only if the agent's own identity is no
-    /// role
-    #[arg(long, env = "PODROLE_SESSION_DURATION", default_value = "1h", value_name = "DURATION")]
-    pub session_duration: String,
-
-    /// The prefix of the annotations of kube2iam and kiam
-    #[arg(
-        long,
-        env = "PODROLE_ANNOTATION_PREFIX",
-        default_value = "iam.amazonaws.com",
-        value_name = "PREFIX"
-    )]
-    pub annotation_prefix: String,
+    /// What pods may read beside their role.
+    #[command(flatten)]
+    pub metadata: MetadataArguments,
 
     /// What is logged, and how.
     #[command(flatten)]

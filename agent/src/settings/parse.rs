@@ -2,19 +2,13 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::credentials::session::SessionTags;
 use crate::kernel::{ForwardHook, Hook};
 use crate::operate::telemetry::Format;
-use crate::roles::BaseRoleArn;
 
 use super::{Listen, MetadataAddresses, PROXY_PORT};
-
-/// The longest value of a session tag, in characters (AWS STS API Reference, "Tag").
-const TAG_VALUE_MAX: usize = 256;
 
 pub(super) fn node_name(given: Option<String>) -> Result<String, String> {
     given.filter(|name| !name.is_empty()).ok_or_else(|| {
@@ -112,74 +106,6 @@ pub(super) fn may_lack(given: &[String]) -> Result<Vec<Hook>, String> {
 pub(super) fn forward_hook(given: Option<&str>) -> Result<Option<ForwardHook>, String> {
     let parsed = given.map(|name| name.parse::<ForwardHook>().map_err(|()| name));
     parsed.transpose().map_err(|name| format!("{name:?} is unknown; write `tcx` or `clsact`"))
-}
-
-pub(super) fn annotation_prefix(prefix: String) -> Result<String, String> {
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.' || c == '-';
-    if prefix.is_empty() || prefix.len() > 253 || !prefix.chars().all(allowed) {
-        return Err(format!("{prefix:?} is no prefix of annotations, such as iam.amazonaws.com"));
-    }
-    Ok(prefix)
-}
-
-pub(super) fn base(given: Option<&str>) -> Result<Option<BaseRoleArn>, String> {
-    match given {
-        None => Ok(None),
-        Some("auto") => Err("`auto` is not in this version; write the ARN".into()),
-        Some(text) => text.parse().map(Some).map_err(|error| {
-            format!("{text:?} is refused: {error}; write arn:aws:iam::ACCOUNT:role/")
-        }),
-    }
-}
-
-pub(super) fn session_tags(given: &str) -> Result<SessionTags, String> {
-    match given {
-        "pod" => Ok(SessionTags::Pod),
-        "workload" => Ok(SessionTags::Workload),
-        "none" => Ok(SessionTags::None),
-        _ => Err(format!("{given:?} is unknown; write `pod`, `workload` or `none`")),
-    }
-}
-
-pub(super) fn cluster_name(
-    given: Option<String>,
-    tagged: bool,
-) -> Result<Option<Box<str>>, String> {
-    match given.filter(|name| !name.is_empty()) {
-        None if tagged => Err(
-            "required for the session tag eks-cluster-name; or send no tags by --session-tags=none"
-                .into(),
-        ),
-        name => name.map(tag_value).transpose(),
-    }
-}
-
-pub(super) fn cluster_arn(given: Option<String>) -> Result<Option<Box<str>>, String> {
-    let arn = given.filter(|arn| !arn.is_empty());
-    if let Some(arn) = arn.as_ref().filter(|arn| !arn.starts_with("arn:")) {
-        return Err(format!("{arn:?} is no ARN, such as arn:aws:eks:REGION:ACCOUNT:cluster/NAME"));
-    }
-    arn.map(tag_value).transpose()
-}
-
-/// AWS STS API Reference, "Tag": never cut, or two clusters could look alike to a policy.
-fn tag_value(value: String) -> Result<Box<str>, String> {
-    let allowed = |c: char| c.is_alphanumeric() || " _.:/=+-@".contains(c);
-    if value.chars().count() > TAG_VALUE_MAX || !value.chars().all(allowed) {
-        return Err(format!(
-            "{value:?} is no session tag: at most {TAG_VALUE_MAX} letters, digits, spaces and _.:/=+-@"
-        ));
-    }
-    Ok(value.into())
-}
-
-pub(super) fn session_duration(given: &str) -> Result<Duration, String> {
-    let allowed = Duration::from_mins(15)..=Duration::from_hours(12);
-    let parsed = given.parse::<jiff::SignedDuration>().ok();
-    parsed
-        .and_then(|duration| Duration::try_from(duration).ok())
-        .filter(|duration| allowed.contains(duration) && duration.subsec_nanos() == 0)
-        .ok_or_else(|| format!("{given:?} is not from 15m to 12h; write 1h, or 90m"))
 }
 
 pub(super) fn log_format(given: Option<&str>) -> Result<Format, String> {

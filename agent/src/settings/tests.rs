@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _};
 
+use crate::credentials::plan::SessionTags;
+
 use super::*;
 
 fn settings(flags: &[&str]) -> Result<Settings, Mistakes> {

@@ -26,9 +26,10 @@ impl Source for Script {
         sleep(delay).await;
         let now = self.clock.now();
         answer.map(|lifetime| Credentials {
-            access_key_id: request.name.clone(),
+            role: request.role().unwrap().clone(),
+            access_key_id: request.name().into(),
             secret_access_key: SecretString::from("secret"),
-            session_token: SecretString::from(request.name.to_string()),
+            session_token: SecretString::from(request.name()),
             expiration: now + lifetime,
             obtained: now,
         })
@@ -67,12 +68,7 @@ impl Bench {
 }
 
 fn request(name: &str) -> SessionRequest {
-    SessionRequest {
-        role: "arn:aws:iam::123456789012:role/web".parse().unwrap(),
-        name: name.into(),
-        tags: Vec::new(),
-        duration: HOUR,
-    }
+    SessionRequest::fixture(name)
 }
 
 fn refused() -> FetchError {

@@ -11,9 +11,10 @@ use tokio::time::sleep;
 use crate::callers::attest::Seen;
 use crate::callers::pods::{Event, Index, PodUid};
 use crate::credentials::broker::Meters;
-use crate::credentials::session::SessionTags;
+use crate::credentials::plan::SessionTags;
 use crate::credentials::{SessionRequest, Source};
 use crate::kernel::CgroupId;
+use crate::roles::Rules;
 use crate::roles::annotations::Keys as AnnotationKeys;
 
 use super::*;
@@ -34,7 +35,7 @@ impl Source for FakeSts {
     async fn fetch(&self, request: &SessionRequest) -> Result<Credentials, FetchError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let (code, message) = ("AccessDenied".into(), "arn:aws:sts::1:node is not allowed".into());
-        match request.role.name() {
+        match request.role().unwrap().name() {
             "denied" => return Err(FetchError::Refused { code, message }),
             "expired-node" => return Err(FetchError::Node { code, message }),
             "slow" => sleep(Duration::from_millis(1500)).await,
@@ -42,10 +43,11 @@ impl Source for FakeSts {
         }
         let now = self.clock.now();
         Ok(Credentials {
+            role: request.role().unwrap().clone(),
             access_key_id: "ASIAEXAMPLE".into(),
             secret_access_key: SecretString::from("secret/+"),
-            session_token: SecretString::from(request.name.to_string()),
-            expiration: now + request.duration,
+            session_token: SecretString::from(request.name()),
+            expiration: now + Duration::from_hours(1),
             obtained: now,
         })
     }
@@ -76,7 +78,7 @@ fn bench() -> Bench {
         keys: Keys::open(state.path(), start).unwrap(),
         callers: Callers::new(index, Arc::new(Seen::default()), ["10.0.0.10".parse().unwrap()]),
         addresses: vec!["169.254.169.254".parse().unwrap()],
-        rules: Arc::new(rules),
+        roles: Roles::new(rules),
         plan: SessionPlan {
             tags: SessionTags::Pod,
             cluster_name: Some("prod".into()),
