@@ -5,34 +5,31 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
-use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
-use tracing::{debug, error};
+use tracing::debug;
 
 use crate::callers::pods::Pod;
 use crate::callers::{Caller, Callers, Unidentified};
 use crate::clock::Clock;
-use crate::credentials::broker::NoAnswer;
-use crate::credentials::{Broker, Credentials, FetchError, SessionPlan};
+use crate::credentials::{Broker, SessionPlan};
 use crate::operate::metrics::{Document, Requests};
-use crate::roles::{Decision, Grant, RoleArn, Roles};
+use crate::roles::{Decision, Roles};
 
 use super::documents;
 use super::host::is_for_metadata;
-use super::protocol::{Asked, Settled, TTL_HEADER, Ttl, classify};
-use super::response::{Answer, allow, document, page, plain, refused, unavailable, with_number};
-use super::token::{Binding, Keys, Valid};
+use super::protocol::{Asked, Settled, TTL_HEADER, classify};
+use super::response::{Answer, allow, document, page, refused, unavailable, with_number};
+use super::token::Keys;
+
+use self::tokens::{FORWARDED_FOR, TOKEN_HEADER, Token};
+
+mod credentials;
+mod tokens;
 
 /// SDKs give up after a second; what is not known by now is answered with "ask again".
 const BUDGET: Duration = Duration::from_millis(900);
-/// How far the API server's clock may be ahead of the node's.
-const CLOCK_SKEW: Duration = Duration::from_mins(1);
-
-const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Answers requests.
 pub struct Handler {
@@ -90,32 +87,6 @@ impl Handler {
             Err(Settled::Options(methods)) => allow(StatusCode::OK, methods.as_str()),
             Err(Settled::Forbidden) => page(StatusCode::FORBIDDEN),
             Err(Settled::BadRequest) => page(StatusCode::BAD_REQUEST),
-        }
-    }
-
-    /// Whether `token` was given by this node's podrole to whoever has `address` and is no known pod.
-    #[must_use]
-    pub fn gave(&self, token: &str, address: IpAddr) -> bool {
-        let binding = Binding::Address(address);
-        self.keys.check(token.as_bytes(), &binding, self.clock.now()).is_ok()
-    }
-
-    /// Waits for nothing: SDKs that miss this answer once do without tokens for ever.
-    fn issue_token(&self, peer: IpAddr, headers: &HeaderMap) -> Answer {
-        if headers.contains_key(FORWARDED_FOR) {
-            return page(StatusCode::FORBIDDEN);
-        }
-        let Ok(ttl) = Ttl::from_headers(headers) else {
-            return page(StatusCode::BAD_REQUEST);
-        };
-        let pod = self.callers.find(peer).ok();
-        let binding = pod.as_deref().map_or(Binding::Address(peer), of_pod);
-        match self.keys.issue(&binding, ttl, self.clock.now()) {
-            Ok(token) => with_number(plain(token), TTL_HEADER, ttl.as_secs().into()),
-            Err(error) => {
-                error!(%error, "no token");
-                page(StatusCode::INTERNAL_SERVER_ERROR)
-            }
         }
     }
 
@@ -178,137 +149,6 @@ impl Handler {
             }
         }
     }
-
-    /// A document of the role that `pod` was granted.
-    async fn read_role(
-        &self,
-        pod: &Pod,
-        asked: &Asked,
-        grant: &Grant,
-        deadline: Instant,
-    ) -> Answer {
-        // Of EKS's own associations the role is known from the session alone.
-        let role = match grant.role() {
-            Some(role) => role.clone(),
-            None => match self.session(pod, grant, deadline).await {
-                Ok(credentials) => credentials.role.clone(),
-                Err(answer) => return answer,
-            },
-        };
-        match asked {
-            Asked::RoleList => document(documents::role_list(role.name()), pod.created),
-            Asked::IamInfo => self.profile(pod, &role),
-            Asked::Role(name) if is_called(&role, name) => {
-                match self.session(pod, grant, deadline).await {
-                    Ok(credentials) => self.credentials_document(&role, &credentials),
-                    Err(answer) => answer,
-                }
-            }
-            _ => page(StatusCode::NOT_FOUND),
-        }
-    }
-
-    fn profile(&self, pod: &Pod, role: &RoleArn) -> Answer {
-        let info = documents::iam_info(&documents::Profile {
-            partition: role.partition(),
-            account_id: role.account(),
-            role_name: role.name(),
-            role_arn: role.as_str(),
-            last_updated: pod.created,
-        });
-        match info {
-            Ok(body) => document(body, pod.created),
-            Err(error) => self.unusable(role, &error),
-        }
-    }
-
-    /// The session that `pod` was granted, or the answer that says why there is none.
-    async fn session(
-        &self,
-        pod: &Pod,
-        grant: &Grant,
-        deadline: Instant,
-    ) -> Result<Arc<Credentials>, Answer> {
-        let now = || self.clock.now();
-        let request = self
-            .plan
-            .request(pod, grant)
-            .map_err(|error| refused("SessionRefused", &error.to_string(), now()))?;
-        let asked_for = request.to_string();
-        match self.broker.get(pod.uid.clone(), request, deadline).await {
-            Ok(Ok(credentials)) => Ok(credentials),
-            Ok(Err(FetchError::Refused { code, message: _ })) => {
-                // AWS's own message names the node's identity, which is none of the pod's business.
-                let message = format!(
-                    "AWS refused {asked_for} to pod {pod} ({code}); the log of podrole on this node has its reason"
-                );
-                Err(refused(&code, &message, now()))
-            }
-            Ok(Err(
-                FetchError::Node { .. } | FetchError::Unavailable(_) | FetchError::Unusable(_),
-            )) => {
-                let message = format!(
-                    "AWS gave no credentials for {asked_for} now; the log of podrole on this node has its reason"
-                );
-                Err(unavailable(&message, now()))
-            }
-            Err(late @ (NoAnswer::NotYet | NoAnswer::Dropped)) => {
-                Err(unavailable(&late.to_string(), now()))
-            }
-        }
-    }
-
-    fn credentials_document(&self, role: &RoleArn, credentials: &Credentials) -> Answer {
-        let body = documents::credentials(&documents::Credentials {
-            access_key_id: &credentials.access_key_id,
-            secret_access_key: credentials.secret_access_key.expose_secret(),
-            session_token: credentials.session_token.expose_secret(),
-            last_updated: credentials.obtained,
-            expiration: credentials.expiration,
-        });
-        match body {
-            Ok(body) => document(body, credentials.obtained),
-            Err(error) => self.unusable(role, &error),
-        }
-    }
-
-    fn unusable(&self, role: &RoleArn, error: &documents::Unprintable) -> Answer {
-        error!(%role, %error, "no document can be made");
-        unavailable("no document can be made of what AWS answered", self.clock.now())
-    }
-
-    /// `None` where a token is there and is not this pod's.
-    fn check_token(&self, peer: IpAddr, pod: &Pod, headers: &HeaderMap) -> Option<Token> {
-        let mut values = headers.get_all(TOKEN_HEADER).iter();
-        let Some(token) = values.next() else { return Some(Token::Absent) };
-        if values.any(|other| other != token) {
-            return None;
-        }
-        self.valid_for_pod(token, pod)
-            .or_else(|| self.valid_for_address(token, peer, pod))
-            .map(Token::Valid)
-    }
-
-    fn valid_for_pod(&self, token: &HeaderValue, pod: &Pod) -> Option<Valid> {
-        self.keys.check(token.as_bytes(), &of_pod(pod), self.clock.now()).ok()
-    }
-
-    /// A token that was given before the pod was known is bound to its address. It is not for a pod
-    /// that has the address now and was made later.
-    fn valid_for_address(&self, token: &HeaderValue, peer: IpAddr, pod: &Pod) -> Option<Valid> {
-        let binding = Binding::Address(peer);
-        let valid = self.keys.check(token.as_bytes(), &binding, self.clock.now()).ok()?;
-        (pod.created <= valid.issued_at + CLOCK_SKEW).then_some(valid)
-    }
-}
-
-enum Token {
-    Absent,
-    Valid(Valid),
-}
-
-fn of_pod(pod: &Pod) -> Binding<'_> {
-    Binding::Pod(pod.uid.as_str())
 }
 
 fn document_of(asked: &Asked) -> Document {
@@ -323,11 +163,6 @@ fn document_of(asked: &Asked) -> Document {
 
 fn concerns_role(asked: &Asked) -> bool {
     matches!(asked, Asked::Iam | Asked::RoleList | Asked::Role(_) | Asked::IamInfo)
-}
-
-/// Clients ask for the name that the list gave them, or for what the annotation said.
-fn is_called(role: &RoleArn, name: &str) -> bool {
-    [role.name(), role.path_and_name(), role.as_str()].contains(&name)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::callers::attest::Seen;
 use crate::callers::pods::{Event, Index, PodUid};
 use crate::credentials::broker::Meters;
 use crate::credentials::plan::SessionTags;
-use crate::credentials::{SessionRequest, Source};
+use crate::credentials::{Credentials, FetchError, SessionRequest, Source};
 use crate::kernel::CgroupId;
 use crate::roles::Rules;
 use crate::roles::annotations::Keys as AnnotationKeys;

@@ -2,7 +2,9 @@
 
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
-use super::{Allow, Asked, Canonical, Settled, TTL_HEADER, Ttl, TtlError, VERSIONS, classify};
+use super::canonical::Canonical;
+use super::ttl::TtlError;
+use super::{Allow, Asked, Settled, TTL_HEADER, Ttl, VERSIONS, classify};
 
 const LIST: &str = "/latest/meta-data/iam/security-credentials";
 
