@@ -46,15 +46,16 @@ impl std::fmt::Debug for Credentials {
 
 /// Where credentials come from.
 pub trait Source: Send + Sync + 'static {
-    /// Asks once, within a deadline of its own.
+    /// Asks once, within a deadline of its own and without retries: the broker retries, within the
+    /// node's rate.
     fn fetch(
         &self,
         request: &SessionRequest,
     ) -> impl Future<Output = Result<Credentials, FetchError>> + Send;
 }
 
-/// Why there are no credentials. The text is for the operator and for the pod alike: it names the
-/// role and what AWS answered, never a secret.
+/// Why there are no credentials. The text is for the operator: it names the role and what AWS
+/// answered, never a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
     /// AWS refused this request and will refuse it again until somebody changes something.
@@ -65,15 +66,46 @@ pub enum FetchError {
         /// AWS's message.
         message: Arc<str>,
     },
-    /// The agent's own credentials or clock are bad, not the pod's request.
-    #[error("this node's own AWS credentials were not accepted ({code}: {message})")]
-    Node {
+    /// The account has STS switched off in this region.
+    #[error(
+        "STS is not active in this region for the role's account ({message}); activate it in IAM's account settings, or set AWS_REGION to a region where it is"
+    )]
+    RegionDisabled {
+        /// AWS's message.
+        message: Arc<str>,
+    },
+    /// The agent's own credentials are not accepted: nothing is wrong with the pod's request.
+    #[error(
+        "this node's own AWS credentials were not accepted ({code}: {message}); renew them, or check the node's role"
+    )]
+    NodeCredentials {
         /// AWS's error code, such as `ExpiredToken`.
         code: Arc<str>,
         /// AWS's message.
         message: Arc<str>,
     },
-    /// AWS is throttling, failing, slow or out of reach; it may answer the next time.
+    /// The node's clock and AWS's are too far apart for a signature.
+    #[error(
+        "this node's clock is wrong ({code}: {message}); AWS accepts 5 minutes of difference: check its time synchronisation"
+    )]
+    ClockSkew {
+        /// AWS's error code, such as `RequestExpired`.
+        code: Arc<str>,
+        /// AWS's message.
+        message: Arc<str>,
+    },
+    /// The pod's own ServiceAccount token is not there yet, or is not accepted; kubelet renews it.
+    #[error("the pod's ServiceAccount token cannot be used: {0}")]
+    PodToken(Arc<str>),
+    /// AWS wants fewer requests.
+    #[error("AWS is throttling ({code}: {message})")]
+    Throttled {
+        /// AWS's error code, such as `Throttling`.
+        code: Arc<str>,
+        /// AWS's message.
+        message: Arc<str>,
+    },
+    /// AWS is failing, slow or out of reach; it may answer the next time.
     #[error("AWS did not answer: {0}")]
     Unavailable(Arc<str>),
     /// AWS answered something that is no credentials.
@@ -82,9 +114,19 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// Whether asking again would only be refused again.
+    /// AWS's error code of a refusal that asking again would only repeat; none where the failure may
+    /// pass by itself.
     #[must_use]
-    pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Refused { .. })
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, .. } => Some(code),
+            Self::RegionDisabled { .. } => Some("RegionDisabledException"),
+            Self::NodeCredentials { .. }
+            | Self::ClockSkew { .. }
+            | Self::PodToken(_)
+            | Self::Throttled { .. }
+            | Self::Unavailable(_)
+            | Self::Unusable(_) => None,
+        }
     }
 }

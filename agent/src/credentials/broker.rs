@@ -283,14 +283,16 @@ fn is_servable(credentials: &Credentials, now: SystemTime) -> bool {
 }
 
 fn memory_of(error: &FetchError) -> Instant {
-    Instant::now() + if error.is_permanent() { REFUSED_FOR } else { FAILED_FOR }
+    Instant::now() + if error.refusal().is_some() { REFUSED_FOR } else { FAILED_FOR }
 }
 
 fn outcome_of(result: &Answer) -> Outcome {
     match result {
         Ok(_) => Outcome::Ok,
-        Err(FetchError::Refused { .. }) => Outcome::Refused,
-        Err(FetchError::Node { .. }) => Outcome::Node,
+        Err(FetchError::Refused { .. } | FetchError::RegionDisabled { .. }) => Outcome::Refused,
+        Err(FetchError::NodeCredentials { .. } | FetchError::ClockSkew { .. }) => Outcome::Node,
+        Err(FetchError::PodToken(_)) => Outcome::Token,
+        Err(FetchError::Throttled { .. }) => Outcome::Throttled,
         Err(FetchError::Unavailable(_)) => Outcome::Unavailable,
         Err(FetchError::Unusable(_)) => Outcome::Unusable,
     }

@@ -127,18 +127,33 @@ fn classify(error: &SdkError<AssumeRoleError>) -> FetchError {
     }
     let code: Arc<str> = service.code().unwrap_or("Unknown").into();
     let message: Arc<str> = service.message().unwrap_or("AWS gave no message").into();
+    let failed = match error {
+        SdkError::ServiceError(failed) => failed.raw().status().as_u16(),
+        _ => 0,
+    };
     match &*code {
-        "AccessDenied"
-        | "ValidationError"
-        | "PackedPolicyTooLarge"
-        | "MalformedPolicyDocument"
-        | "RegionDisabledException" => FetchError::Refused { code, message },
+        "AccessDenied" | "ValidationError" | "PackedPolicyTooLarge" | "MalformedPolicyDocument" => {
+            FetchError::Refused { code, message }
+        }
+        "RegionDisabledException" => FetchError::RegionDisabled { message },
+        // AWS General Reference, "Troubleshoot signed requests": what is said of the time of signing.
+        "SignatureDoesNotMatch" if message.starts_with("Signature ") => {
+            FetchError::ClockSkew { code, message }
+        }
+        "RequestExpired" | "RequestTimeTooSkewed" | "RequestInTheFuture" => {
+            FetchError::ClockSkew { code, message }
+        }
         "ExpiredToken"
         | "ExpiredTokenException"
         | "InvalidClientTokenId"
         | "SignatureDoesNotMatch"
-        | "RequestExpired"
-        | "UnrecognizedClientException" => FetchError::Node { code, message },
+        | "UnrecognizedClientException" => FetchError::NodeCredentials { code, message },
+        "Throttling"
+        | "ThrottlingException"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded"
+        | "SlowDown" => FetchError::Throttled { code, message },
+        _ if failed == 429 => FetchError::Throttled { code, message },
         _ => FetchError::Unavailable(format!("{code}: {message}").into()),
     }
 }

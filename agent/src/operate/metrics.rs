@@ -76,20 +76,34 @@ pub enum Outcome {
     Refused,
     /// The agent's own credentials or clock are bad.
     Node,
-    /// Throttled, failing, slow or out of reach.
+    /// The pod's own token is not there or not accepted.
+    Token,
+    /// AWS wants fewer requests.
+    Throttled,
+    /// Failing, slow or out of reach.
     Unavailable,
     /// An answer that cannot be used.
     Unusable,
 }
 
 impl Outcome {
-    const ALL: [Self; 5] = [Self::Ok, Self::Refused, Self::Node, Self::Unavailable, Self::Unusable];
+    const ALL: [Self; 7] = [
+        Self::Ok,
+        Self::Refused,
+        Self::Node,
+        Self::Token,
+        Self::Throttled,
+        Self::Unavailable,
+        Self::Unusable,
+    ];
 
     const fn label(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Refused => "refused",
             Self::Node => "node",
+            Self::Token => "token",
+            Self::Throttled => "throttled",
             Self::Unavailable => "unavailable",
             Self::Unusable => "unusable",
         }

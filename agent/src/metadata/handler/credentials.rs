@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use tracing::error;
 
 use crate::callers::pods::Pod;
+use crate::credentials::Credentials;
 use crate::credentials::broker::NoAnswer;
-use crate::credentials::{Credentials, FetchError};
 use crate::metadata::documents;
 use crate::metadata::protocol::Asked;
 use crate::metadata::response::{Answer, document, page, refused, unavailable};
@@ -76,20 +76,19 @@ impl Handler {
         let asked_for = request.to_string();
         match self.broker.get(pod.uid.clone(), request, deadline).await {
             Ok(Ok(credentials)) => Ok(credentials),
-            Ok(Err(FetchError::Refused { code, message: _ })) => {
+            Ok(Err(error)) => {
                 // AWS's own message names the node's identity, which is none of the pod's business.
-                let message = format!(
-                    "AWS refused {asked_for} to pod {pod} ({code}); the log of podrole on this node has its reason"
-                );
-                Err(refused(&code, &message, now()))
-            }
-            Ok(Err(
-                FetchError::Node { .. } | FetchError::Unavailable(_) | FetchError::Unusable(_),
-            )) => {
-                let message = format!(
-                    "AWS gave no credentials for {asked_for} now; the log of podrole on this node has its reason"
-                );
-                Err(unavailable(&message, now()))
+                let log = "the log of podrole on this node has its reason";
+                Err(match error.refusal() {
+                    Some(code) => {
+                        let text = format!("AWS refused {asked_for} to pod {pod} ({code}); {log}");
+                        refused(code, &text, now())
+                    }
+                    None => unavailable(
+                        &format!("AWS gave no credentials for {asked_for} now; {log}"),
+                        now(),
+                    ),
+                })
             }
             Err(late @ (NoAnswer::NotYet | NoAnswer::Dropped)) => {
                 Err(unavailable(&late.to_string(), now()))

@@ -37,7 +37,7 @@ impl Source for FakeSts {
         let (code, message) = ("AccessDenied".into(), "arn:aws:sts::1:node is not allowed".into());
         match request.role().unwrap().name() {
             "denied" => return Err(FetchError::Refused { code, message }),
-            "expired-node" => return Err(FetchError::Node { code, message }),
+            "expired-node" => return Err(FetchError::NodeCredentials { code, message }),
             "slow" => sleep(Duration::from_millis(1500)).await,
             _ => {}
         }
