@@ -1,9 +1,11 @@
 //! The one place that knows every part: [`build`] makes and binds them all, [`Bound::run`] attaches
 //! the programs and lives until told to stop.
 
+mod answers;
 mod assign;
 mod attach;
 mod claim;
+pub mod inspect;
 mod listen;
 mod node;
 
@@ -15,6 +17,7 @@ use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::answers::Knowing;
 use self::assign::Assigner;
 pub use self::attach::attach;
 use self::claim::Claim;
@@ -32,6 +35,7 @@ use crate::credentials::sts::{ConfigError, Sts};
 use crate::kernel::{Hook, KernelError, bpffs, sysctls};
 use crate::metadata::{Handler, KeyError, Keys, server};
 use crate::operate::admin;
+use crate::operate::control::server::{Socket, SocketError};
 use crate::operate::metrics::Metrics;
 use crate::operate::readiness::Readiness;
 use crate::operate::shutdown::Signals;
@@ -60,6 +64,9 @@ pub enum Error {
     /// A socket cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The other commands cannot ask.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     /// The key of tokens cannot be read or made.
     #[error("no key for IMDSv2 tokens in --state-dir")]
     Keys(#[from] KeyError),
@@ -99,11 +106,13 @@ pub struct Bound {
     node: Node,
     proxies: Vec<TcpListener>,
     admin: TcpListener,
+    socket: Socket,
+    knowing: Knowing,
     handler: Handler,
     watch: Watch,
     broker: Pin<Box<dyn Future<Output = ()> + Send>>,
     readiness: Readiness,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
 }
 
 /// Makes all parts and binds all sockets.
@@ -121,6 +130,8 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let mut node = Node::prepare(&settings.kernel, listen)?;
     let proxies = listen::bind_proxies(listen).await?;
     let admin = listen::bind_admin(settings.kernel.admin_listen).await?;
+    // After the ports, which tell better that another agent runs.
+    let socket = Socket::bind(&settings.socket)?;
     let (index, pods) = channel::channel(Index::default());
     let callers = Callers::new(
         pods,
@@ -136,7 +147,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let (broker, broker_task) = Broker::new(sources, clock.clone(), meters);
     let watch = Watch {
         client: kubernetes,
-        node_name: settings.node_name,
+        node_name: settings.node_name.clone(),
         annotations: settings.rules.keys.all().map(str::to_owned).collect(),
         labels: std::collections::HashSet::new(),
         index,
@@ -155,7 +166,28 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         requests: metrics.requests.clone(),
     };
     let broker = Box::pin(broker_task);
-    Ok(Bound { claim, node, proxies, admin, handler, watch, broker, readiness, metrics })
+    let metrics = Arc::new(metrics);
+    let knowing = Knowing {
+        node: settings.node_name,
+        started,
+        readiness: readiness.clone(),
+        callers: handler.callers.clone(),
+        roles: handler.roles.clone(),
+        metrics: Arc::clone(&metrics),
+    };
+    Ok(Bound {
+        claim,
+        node,
+        proxies,
+        admin,
+        socket,
+        knowing,
+        handler,
+        watch,
+        broker,
+        readiness,
+        metrics,
+    })
 }
 
 impl Bound {
@@ -170,6 +202,8 @@ impl Bound {
             node,
             proxies,
             admin,
+            socket,
+            knowing,
             handler,
             watch,
             broker,
@@ -214,17 +248,10 @@ impl Bound {
                 info!("this node's pods are known");
             });
         });
-        for proxy in proxies {
-            let (opened, answering) = (Arc::clone(&handler), Arc::clone(&handler));
-            let open = move |peer| opened.callers.open(peer);
-            let answer = move |caller, head| {
-                let handler = Arc::clone(&answering);
-                async move { handler.answer(caller, &head).await }
-            };
-            servers.spawn("the metadata service", server::serve(proxy, open, answer, stop.clone()));
-        }
+        serve_pods(&mut servers, proxies, &handler, &stop);
         let answer = move |(), head| std::future::ready(admin::answer(&readiness, &metrics, &head));
         servers.spawn("the admin endpoint", server::serve(admin, |_| (), answer, stop.clone()));
+        servers.spawn("the agent's socket", socket.serve(Arc::new(knowing), stop.clone()));
         keeper.attach().await?;
         attached.done();
         sysctls::prepare(&rules.ports());
@@ -245,6 +272,24 @@ impl Bound {
         stop.cancel();
         servers.all_ended().await;
         Ok(())
+    }
+}
+
+/// Answers pods on each of the sockets.
+fn serve_pods(
+    servers: &mut Supervisor,
+    proxies: Vec<TcpListener>,
+    handler: &Arc<Handler>,
+    stop: &CancellationToken,
+) {
+    for proxy in proxies {
+        let (opened, answering) = (Arc::clone(handler), Arc::clone(handler));
+        let open = move |peer| opened.callers.open(peer);
+        let answer = move |caller, head| {
+            let handler = Arc::clone(&answering);
+            async move { handler.answer(caller, &head).await }
+        };
+        servers.spawn("the metadata service", server::serve(proxy, open, answer, stop.clone()));
     }
 }
 

@@ -79,6 +79,14 @@ impl Callers {
         self.index.borrow().len()
     }
 
+    /// The running pods of this node that are known now, by namespace and name.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Pod>> {
+        let mut pods: Vec<_> = self.index.borrow().all().cloned().collect();
+        pods.sort_by(|a, b| (&a.namespace, &a.name, &a.uid).cmp(&(&b.namespace, &b.name, &b.uid)));
+        pods
+    }
+
     /// The pod that owns `address` now, without waiting.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use podrole::app::{self, Edges};
+use podrole::app::{self, Edges, inspect};
 use podrole::kernel::self_test::{probe, way};
 use podrole::kernel::{bpffs, clsact};
 use podrole::operate::shutdown::Signals;
@@ -26,6 +26,8 @@ fn main() -> ExitCode {
         Command::Agent(arguments) => agent(*arguments),
         Command::Attach(arguments) => attach(*arguments),
         Command::Detach(arguments) => detach(&arguments),
+        Command::Ready(arguments) => ask_agent(inspect::ready(&arguments)),
+        Command::Status(arguments) => ask_agent(inspect::status(&arguments)),
         Command::SelfTest(arguments) => self_test(&arguments),
     }
 }
@@ -76,6 +78,18 @@ fn run_detach(bpf_fs: &Path) -> anyhow::Result<()> {
     let filters = runtime.block_on(clsact::remove_all());
     bpffs::remove_all_pins(bpf_fs)?;
     Ok(filters?)
+}
+
+/// Runs a command that asks the agent; what it found becomes the exit code.
+fn ask_agent<E: std::error::Error + Send + Sync + 'static>(
+    command: impl Future<Output = Result<ExitCode, E>>,
+) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.map(|runtime| runtime.block_on(command)) {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => failed(1, &Chain(&error)),
+        Err(error) => failed(1, &error),
+    }
 }
 
 fn self_test(arguments: &SelfTestArguments) -> ExitCode {

@@ -1,6 +1,7 @@
 //! Being run: health, readiness, logging, signals, and the tasks that make up the process.
 
 pub mod admin;
+pub mod control;
 pub mod metrics;
 pub mod readiness;
 pub mod shutdown;

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod callers;
+mod inspect;
 mod metadata;
 mod parse;
 mod roles;
@@ -18,6 +19,7 @@ pub use self::arguments::{
     LogArguments, SelfTestArguments,
 };
 pub use self::callers::{CallerArguments, CallerSettings};
+pub use self::inspect::{InspectArguments, Output, OutputArguments, SocketArguments};
 pub use self::metadata::{MetadataArguments, MetadataSettings};
 pub use self::roles::RoleArguments;
 pub use self::sessions::SessionArguments;
@@ -42,6 +44,8 @@ pub struct Settings {
     pub kernel: KernelSettings,
     /// What must survive a restart.
     pub state_dir: PathBuf,
+    /// Where the agent answers the other commands.
+    pub socket: PathBuf,
     /// How pods are told apart.
     pub callers: CallerSettings,
     /// Which role a pod has.
@@ -227,6 +231,7 @@ impl Settings {
             ),
             kernel: KernelSettings::check(arguments.kernel, &mut check),
             state_dir: check.require("--state-dir", parse::absolute(arguments.state_dir)),
+            socket: check.require("--socket", parse::absolute(arguments.socket.socket)),
             callers: callers::check(arguments.callers, &mut check),
             rules: roles::check(arguments.roles, &mut check),
             plan: sessions::check(arguments.sessions, &mut check),

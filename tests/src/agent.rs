@@ -61,6 +61,7 @@ impl<'c> AgentBuilder<'c> {
             ("--pod-cgroup", path(cluster.pod_cgroup())),
             ("--bpf-fs", path(cluster.bpf_fs.path().to_owned())),
             ("--state-dir", path(cluster.directory().join("state"))),
+            ("--socket", path(cluster.socket())),
             ("--listen", NODE_ADDRESSES[0].to_owned()),
             ("--listen", NODE_ADDRESSES[1].to_owned()),
             ("--cluster-name", CLUSTER_NAME.to_owned()),
@@ -244,6 +245,18 @@ impl Cluster {
     pub fn podrole(&self, arguments: &[&str]) -> Result<Finished> {
         let mut command = self.node_place().command(binary()?)?;
         process::run(command.args(arguments), b"", PATIENCE)
+    }
+
+    /// Where its agents answer the other commands.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.directory().join("run/agent.sock")
+    }
+
+    /// Runs a command that asks the agent, such as `status`.
+    pub fn ask(&self, arguments: &[&str]) -> Result<Finished> {
+        let mut command = self.node_place().command(binary()?)?;
+        process::run(command.args(arguments).arg("--socket").arg(self.socket()), b"", PATIENCE)
     }
 
     /// Runs `podrole detach` for this node's pins.

@@ -142,6 +142,11 @@ impl Index {
         self.pods.is_empty()
     }
 
+    /// All of them, in no order.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        self.pods.values()
+    }
+
     /// The one running pod that owns `address`.
     ///
     /// # Errors

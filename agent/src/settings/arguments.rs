@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::callers::CallerArguments;
+use super::inspect::{InspectArguments, SocketArguments};
 use super::metadata::MetadataArguments;
 use super::roles::RoleArguments;
 use super::sessions::SessionArguments;
@@ -29,6 +30,10 @@ pub enum Command {
     Attach(Box<AttachArguments>),
     /// Remove podrole's programs from this node: pods reach the real metadata service again
     Detach(DetachArguments),
+    /// Say whether the agent of this node serves, or what is missing
+    Ready(InspectArguments),
+    /// Show this node: its pods, their roles and sessions, what was counted
+    Status(InspectArguments),
     /// Be the process that the agent's self-test runs in the pods' cgroup
     #[command(hide = true)]
     SelfTest(SelfTestArguments),
@@ -57,6 +62,10 @@ pub struct AgentArguments {
         value_name = "DIRECTORY"
     )]
     pub state_dir: PathBuf,
+
+    /// Where it answers the other commands.
+    #[command(flatten)]
+    pub socket: SocketArguments,
 
     /// How pods are told apart.
     #[command(flatten)]

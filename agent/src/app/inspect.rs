@@ -1,0 +1,77 @@
+//! The commands that ask the agent of this node, and how their answers look.
+
+pub mod status;
+mod text;
+
+use std::fmt;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+
+use self::status::Status;
+use self::text::Paint;
+use crate::operate::control::Question;
+use crate::operate::control::client::{AskError, ask};
+use crate::settings::{InspectArguments, Output};
+
+/// The answer to [`Question::Ready`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// Whether the agent serves.
+    pub ready: bool,
+    /// What it waits for, if it does not.
+    pub missing: Vec<String>,
+}
+
+/// What a command found, for people.
+trait Show: Serialize {
+    /// As lines of at most 100 columns.
+    fn show(&self, paint: Paint) -> String;
+}
+
+/// `podrole ready`: good if the agent serves.
+///
+/// # Errors
+/// Where no agent answers.
+pub async fn ready(arguments: &InspectArguments) -> Result<ExitCode, AskError> {
+    let answer: Ready = ask(&arguments.socket.socket, &Question::Ready).await?;
+    print(arguments.output.output, &answer);
+    Ok(if answer.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `podrole status`
+///
+/// # Errors
+/// Where no agent answers.
+pub async fn status(arguments: &InspectArguments) -> Result<ExitCode, AskError> {
+    let answer: Status = ask(&arguments.socket.socket, &Question::Status).await?;
+    print(arguments.output.output, &answer);
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Show for Ready {
+    fn show(&self, paint: Paint) -> String {
+        format!("{}\n", paint.verdict(self))
+    }
+}
+
+impl fmt::Display for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.ready {
+            f.write_str("ready")
+        } else {
+            write!(f, "not ready: {}", self.missing.join(", "))
+        }
+    }
+}
+
+fn print(output: Output, answer: &impl Show) {
+    let said = match output {
+        Output::Text => answer.show(Paint::for_stdout()),
+        // Nothing here has a key that is no text.
+        Output::Json => serde_json::to_string_pretty(answer).unwrap_or_default() + "\n",
+    };
+    // With standard output gone there is nobody left to tell.
+    let _ = io::stdout().write_all(said.as_bytes());
+}

@@ -1,0 +1,196 @@
+//! What `podrole status` shows: the agent, its pods, what was counted.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use super::text::{Paint, table};
+use super::{Ready, Show};
+
+/// The answer to [`crate::operate::control::Question::Status`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The agent's version.
+    pub version: String,
+    /// The node's name.
+    pub node: String,
+    /// When the agent started, as in RFC 3339.
+    pub started: String,
+    /// Whether it serves.
+    #[serde(flatten)]
+    pub ready: Ready,
+    /// The running pods of the node that are known.
+    pub pods: Vec<PodStatus>,
+    /// What was counted, by the name that it has at `/metrics`; nothing that is zero.
+    pub counters: BTreeMap<String, f64>,
+}
+
+/// One pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodStatus {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// What is decided of it.
+    pub verdict: Verdict,
+    /// The rule that decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The role that it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Why it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Its session, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionStatus>,
+}
+
+/// What the rules say of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It has a role.
+    Granted,
+    /// A rule applies and gives it none.
+    Refused,
+    /// No rule applies.
+    None,
+    /// What a rule needs to know is not there yet.
+    NotYet,
+}
+
+/// What is held for a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionStatus {
+    /// `held`, `fetching`, …
+    pub state: String,
+    /// When its credentials end, as in RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// Why there are none, or why they could not be refreshed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Show for Status {
+    fn show(&self, paint: Paint) -> String {
+        let Self { version, node, started, ready, pods, counters } = self;
+        let mut text =
+            format!("podrole {version} on {node} since {started}: {}\n", paint.verdict(ready));
+        let count = |verdict| pods.iter().filter(|pod| pod.verdict == verdict).count();
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{} pods: {} with a role, {} refused, {} not known yet, {} that nothing maps\n",
+            pods.len(),
+            count(Verdict::Granted),
+            count(Verdict::Refused),
+            count(Verdict::NotYet),
+            count(Verdict::None),
+        );
+        let told = pods.iter().filter(|pod| pod.verdict != Verdict::None);
+        let rows: Vec<_> = told.map(PodStatus::row).collect();
+        if !rows.is_empty() {
+            text += &table(["POD", "RULE", "ROLE", "SESSION"], rows);
+            text.push('\n');
+        }
+        let rows = counters.iter().map(|(name, value)| [name.clone(), value.to_string()]);
+        text + &table(["COUNTED", ""], rows.collect())
+    }
+}
+
+impl PodStatus {
+    fn row(&self) -> [String; 4] {
+        let dash = || "-".to_owned();
+        let session = match (self.verdict, &self.session, &self.reason) {
+            (Verdict::Granted, Some(session), _) => session.to_string(),
+            (Verdict::Granted, None, _) => "not asked for yet".to_owned(),
+            (_, _, Some(reason)) => reason.clone(),
+            (_, _, None) => dash(),
+        };
+        [
+            format!("{}/{}", self.namespace, self.name),
+            self.rule.clone().unwrap_or_else(dash),
+            self.role.clone().unwrap_or_else(dash),
+            session,
+        ]
+    }
+}
+
+impl std::fmt::Display for SessionStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.state)?;
+        if let Some(expires) = &self.expires {
+            write!(f, " until {expires}")?;
+        }
+        self.error.iter().try_for_each(|error| write!(f, ": {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str, verdict: Verdict) -> PodStatus {
+        PodStatus {
+            namespace: "shop".into(),
+            name: name.into(),
+            uid: format!("uid-{name}"),
+            verdict,
+            rule: Some("pod annotation".into()),
+            role: None,
+            reason: None,
+            session: None,
+        }
+    }
+
+    fn status() -> Status {
+        let held = SessionStatus {
+            state: "held".into(),
+            expires: Some("2026-11-22T13:00:00Z".into()),
+            error: None,
+        };
+        let granted = PodStatus {
+            role: Some("arn:aws:iam::123456789012:role/cart".into()),
+            session: Some(held),
+            ..pod("cart-0", Verdict::Granted)
+        };
+        let reason = Some("annotation iam.amazonaws.com/role=\"\" of the pod is refused".into());
+        let refused = PodStatus { reason, ..pod("web-0", Verdict::Refused) };
+        Status {
+            version: "0.1.0".into(),
+            node: "node-1".into(),
+            started: "2026-11-22T12:00:00Z".into(),
+            ready: Ready { ready: false, missing: vec!["the self-test".into()] },
+            pods: vec![granted, refused, pod("plain", Verdict::None)],
+            counters: [("podrole_redirects_total".to_owned(), 12.0)].into(),
+        }
+    }
+
+    #[test]
+    fn it_fits_a_terminal_and_leaves_out_what_nothing_maps() {
+        let text = status().show(Paint::none());
+        assert!(text.lines().all(|line| line.len() <= 100), "{text}");
+        assert!(text.contains("not ready: the self-test"), "{text}");
+        assert!(text.contains("3 pods: 1 with a role, 1 refused"), "{text}");
+        assert!(text.contains("shop/cart-0") && !text.contains("shop/plain"), "{text}");
+        assert!(text.contains("podrole_redirects_total"), "{text}");
+    }
+
+    #[test]
+    fn it_travels_as_it_is() {
+        let json = serde_json::to_value(status()).unwrap();
+        assert_eq!(json["ready"], false);
+        assert_eq!(json["pods"][0]["session"]["state"], "held");
+        assert_eq!(serde_json::from_value::<Status>(json).unwrap(), status());
+    }
+}
