@@ -11,6 +11,7 @@ use crate::agent::AgentBuilder;
 use crate::aws::{Metadata, Sts};
 use crate::bpffs::BpfFs;
 use crate::cgroup::{self, Cgroup};
+use crate::kubelet::Driver;
 use crate::kubernetes::Kubernetes;
 use crate::leftovers;
 use crate::netns::Namespace;
@@ -59,6 +60,7 @@ pub struct Cluster {
     pub bpf_fs: BpfFs,
     _bystanders: Process,
     cgroup: Cgroup,
+    driver: Driver,
     node: Namespace,
     outside: Namespace,
     directory: TempDir,
@@ -70,7 +72,12 @@ pub struct Cluster {
 impl Cluster {
     /// Runs a test on a cluster of its own, and shows all logs where it fails.
     pub fn with(test: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
-        let cluster = Self::start()?;
+        Self::with_driver(Driver::Cgroupfs, test)
+    }
+
+    /// The same, where pods' cgroups are made so.
+    pub fn with_driver(driver: Driver, test: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        let cluster = Self::start_with(driver)?;
         let outcome = test(&cluster);
         if outcome.is_err() {
             cluster.show_logs();
@@ -83,6 +90,10 @@ impl Cluster {
     /// # Errors
     /// Without root, cgroup2 or `ip`, each named.
     pub fn start() -> Result<Self> {
+        Self::start_with(Driver::Cgroupfs)
+    }
+
+    fn start_with(driver: Driver) -> Result<Self> {
         // SAFETY: geteuid cannot fail and touches nothing.
         anyhow::ensure!(unsafe { libc::geteuid() } == 0, "the kernel tests need root");
         leftovers::sweep();
@@ -91,7 +102,7 @@ impl Cluster {
         let outside = outside(&name)?;
         let node = node(&name, &outside)?;
         let cgroup = Cgroup::new(cgroup::mount_point()?.join(&name))?;
-        fs::create_dir(cgroup.path().join("kubepods"))?;
+        fs::create_dir_all(cgroup.path().join(driver.root()))?;
         fs::create_dir(cgroup.path().join("system"))?;
         let bpf_fs = BpfFs::new(directory.path())?;
         bpf_fs.mount()?;
@@ -106,6 +117,7 @@ impl Cluster {
             _bystanders: bystanders(&at(&outside), directory.path())?,
             bpf_fs,
             cgroup,
+            driver,
             node,
             outside,
             directory,
@@ -164,7 +176,13 @@ impl Cluster {
     /// The cgroup that all pods live in.
     #[must_use]
     pub fn pod_cgroup(&self) -> PathBuf {
-        self.cgroup.path().join("kubepods")
+        self.cgroup.path().join(self.driver.root())
+    }
+
+    /// Who makes the cgroups of pods.
+    #[must_use]
+    pub fn driver(&self) -> Driver {
+        self.driver
     }
 
     /// A directory of this cluster's own, for files.
@@ -245,6 +263,7 @@ fn node(name: &str, outside: &Namespace) -> Result<Namespace> {
         neighbour replace 10.0.0.10 lladdr 02:00:00:00:00:10 dev eth0\n\
         neighbour replace fd00:a::10 lladdr 02:00:00:00:00:10 dev eth0\n\
         route add 10.0.1.0/24 via 10.0.0.10\n\
+        route add 10.0.2.0/23 via 10.0.0.10\n\
         route add fd00:a:1::/64 via fd00:a::10\n")?;
     node.ip("\
         neighbour replace 10.0.0.1 lladdr 02:00:00:00:00:01 dev up0\n\

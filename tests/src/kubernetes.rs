@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::curl::{self, Reply};
 use crate::place::Place;
+pub use crate::pretend::kubernetes::behaviour::{Behaviour, Telling, Way};
 use crate::wait;
 use server::Server;
 
@@ -136,6 +137,28 @@ impl Kubernetes {
     pub fn recover(&self) -> Result<()> {
         self.server.recover(&self.place)?;
         self.wait_until_ready()
+    }
+
+    /// How watches tell of changes from now on.
+    ///
+    /// # Errors
+    /// With a real API server, which does as it does.
+    pub fn tell(&self, telling: &Telling) -> Result<()> {
+        self.server.control(&self.place, "PUT", "watches", &serde_json::to_value(telling)?)
+    }
+
+    /// How requests are answered from now on, those of the harness too.
+    ///
+    /// # Errors
+    /// With a real API server, which does as it does.
+    pub fn behave(&self, behaviour: &Behaviour) -> Result<()> {
+        self.server.control(&self.place, "PUT", "behaviour", &serde_json::to_value(behaviour)?)
+    }
+
+    /// Whether it can be made to do what a real API server does only by accident.
+    #[must_use]
+    pub fn is_pretend(&self) -> bool {
+        self.server.is_pretend()
     }
 
     fn patch(&self, path: &str, change: &Value) -> Result<()> {

@@ -22,6 +22,7 @@ pub mod curl;
 pub mod expect;
 pub mod hammer;
 pub mod http;
+pub mod kubelet;
 pub mod kubernetes;
 pub mod leaks;
 pub mod leftovers;

@@ -1,19 +1,31 @@
 //! Pods: an object in the Kubernetes API, a network namespace behind a veth, and a cgroup.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::ops::Deref;
+mod address;
+mod network;
 
-use anyhow::Result;
+use std::fs;
+use std::ops::Deref;
+use std::path::Path;
+use std::thread;
+
+use anyhow::{Context as _, Result, anyhow};
 use serde_json::{Map, Value, json};
 
+pub use self::address::Address;
+use self::network::Network;
 use crate::aws::role_arn;
 use crate::cgroup::Cgroup;
 use crate::cluster::{Cluster, NODE, NODE_ADDRESSES};
-use crate::netns::Namespace;
+use crate::kubelet::{Quality, Runtime};
 use crate::place::Place;
+use crate::pretend::random;
 
 /// The annotation with a pod's role.
 pub const ROLE_ANNOTATION: &str = "iam.amazonaws.com/role";
+/// The annotation with the hash that a static pod's cgroup is named by.
+pub const HASH_ANNOTATION: &str = "kubernetes.io/config.hash";
+/// How many threads work where many pods are started or stopped.
+const AT_ONCE: usize = 4;
 
 /// A pod that is not there yet.
 #[derive(Debug)]
@@ -24,38 +36,14 @@ pub struct PodBuilder<'c> {
     namespace: String,
     service_account: String,
     annotations: Map<String, Value>,
-    quality: &'static str,
+    quality: Quality,
+    runtime: Runtime,
+    inner: Option<String>,
     host_network: bool,
+    only_v6: bool,
+    unreported: bool,
+    hash: Option<String>,
     address: Option<Address>,
-}
-
-/// The addresses of a pod, IPv4 and IPv6, by the one number in which they differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Address(u8);
-
-impl Address {
-    /// The addresses of the pod that `ip` belongs to, if it is a pod's.
-    #[must_use]
-    pub fn of(ip: IpAddr) -> Option<Self> {
-        let last = match ip {
-            IpAddr::V4(v4) => v4.octets()[3],
-            IpAddr::V6(v6) => v6.octets()[15],
-        };
-        let address = Self(last);
-        (ip == address.v4() || ip == address.v6()).then_some(address)
-    }
-
-    /// `10.0.1.x`
-    #[must_use]
-    pub fn v4(self) -> Ipv4Addr {
-        Ipv4Addr::new(10, 0, 1, self.0)
-    }
-
-    /// `fd00:a:1::x`, the same digits as in [`Address::v4`].
-    #[must_use]
-    pub fn v6(self) -> Ipv6Addr {
-        Ipv6Addr::new(0xfd00, 0xa, 1, 0, 0, 0, 0, u16::from(self.0))
-    }
 }
 
 impl<'c> PodBuilder<'c> {
@@ -66,8 +54,13 @@ impl<'c> PodBuilder<'c> {
             namespace: "default".to_owned(),
             service_account: "default".to_owned(),
             annotations: Map::new(),
-            quality: "burstable",
+            quality: Quality::Burstable,
+            runtime: Runtime::Containerd,
+            inner: None,
             host_network: false,
+            only_v6: false,
+            unreported: false,
+            hash: None,
             address: None,
         }
     }
@@ -95,9 +88,46 @@ impl<'c> PodBuilder<'c> {
         self
     }
 
-    /// Of the quality-of-service class `BestEffort` instead of Burstable: another parent cgroup.
-    pub fn best_effort(mut self) -> Self {
-        self.quality = "besteffort";
+    /// Of another quality-of-service class than Burstable: another parent cgroup.
+    pub fn quality(mut self, quality: Quality) -> Self {
+        self.quality = quality;
+        self
+    }
+
+    /// With a container of another runtime than containerd.
+    pub fn runtime(mut self, runtime: Runtime) -> Self {
+        self.runtime = runtime;
+        self
+    }
+
+    /// With its processes in this cgroup below the container's, as systemd and container engines in a
+    /// container make them.
+    pub fn inner(mut self, cgroup: &str) -> Self {
+        self.inner = Some(cgroup.to_owned());
+        self
+    }
+
+    /// Read by kubelet from a file: its cgroup is named by the file's hash, and what the API server
+    /// has is a mirror with a UID of its own.
+    pub fn from_file(self) -> Result<Self> {
+        let hash = random::uuid()?.replace('-', "");
+        let marked = self
+            .annotation(HASH_ANNOTATION, &hash)
+            .annotation("kubernetes.io/config.mirror", &hash)
+            .annotation("kubernetes.io/config.source", "file");
+        Ok(Self { hash: Some(hash), ..marked })
+    }
+
+    /// Known by its IPv6 address alone, as in an IPv6 cluster; it has a link-local IPv4 address too,
+    /// which the API server is never told of.
+    pub fn only_v6(mut self) -> Self {
+        self.only_v6 = true;
+        self
+    }
+
+    /// Started, and the API server not told of it yet: no phase and no address.
+    pub fn unreported(mut self) -> Self {
+        self.unreported = true;
         self
     }
 
@@ -120,36 +150,53 @@ impl<'c> PodBuilder<'c> {
         self.cluster.kubernetes.patch_pod_status(&self.namespace, &self.name, &status)
     }
 
+    /// Creates the object only, and reports it running with these addresses.
+    pub fn announce(self, address: Address) -> Result<()> {
+        self.create(NODE)?;
+        let addresses = [address.v4().to_string(), address.v6().to_string()];
+        let status =
+            status("Running", &addresses.each_ref().map(String::as_str), NODE_ADDRESSES[0]);
+        self.cluster.kubernetes.patch_pod_status(&self.namespace, &self.name, &status)
+    }
+
     /// Creates the object, then the pod on the node, then reports it running.
     pub fn start(self) -> Result<Pod<'c>> {
         let uid = self.create(NODE)?;
-        let number = self.cluster.next_pod();
-        let directory = format!("{}/pod{uid}/container-1", self.quality);
-        let cgroup = self.cluster.pod_cgroup().join(directory);
-        let container = Cgroup::new(cgroup)?;
-        let cluster = self.cluster;
-        let network = match self.address {
-            _ if self.host_network => None,
-            Some(address) => Some(Network::new(cluster, number, address)?),
-            None => Some(Network::new(cluster, number, Address(u8::try_from(10 + number)?))?),
+        let (cluster, number) = (self.cluster, self.cluster.next_pod());
+        let driver = cluster.driver();
+        let id = self.hash.as_deref().unwrap_or(&uid);
+        let cgroup = Cgroup::new(cluster.pod_cgroup().join(driver.pod(self.quality, id)))?;
+        let container = driver.container(self.runtime, &container_id(number));
+        let own = cgroup.path().join(container).join(self.inner.as_deref().unwrap_or_default());
+        fs::create_dir_all(&own).with_context(|| format!("make cgroup {}", own.display()))?;
+        let address = self.address.map_or_else(|| Address::numbered(number), Ok)?;
+        let v4 = if self.only_v6 { address.egress_v4() } else { address.v4() };
+        let network = if self.host_network {
+            None
+        } else {
+            Some(Network::new(cluster, number, address, v4)?)
         };
         let namespace = network.as_ref().map_or(cluster.node(), |own| &own.namespace).path();
-        let place = Place { namespace, cgroup: container.path().to_owned() };
         let pod = Pod {
             cluster,
             namespace: self.namespace,
             name: self.name,
             uid,
-            place,
-            _container: container,
+            place: Place { namespace, cgroup: own },
+            cgroup,
+            only_v6: self.only_v6,
             network,
         };
-        pod.report("Running")?;
+        if !self.unreported {
+            pod.report("Running")?;
+        }
         Ok(pod)
     }
 
     fn create(&self, node: &str) -> Result<String> {
-        self.cluster.kubernetes.ensure_namespace(&self.namespace)?;
+        if self.namespace != "default" {
+            self.cluster.kubernetes.ensure_namespace(&self.namespace)?;
+        }
         let pod = json!({
             "apiVersion": "v1",
             "kind": "Pod",
@@ -176,7 +223,8 @@ pub struct Pod<'c> {
     /// The UID that the API server chose.
     pub uid: String,
     place: Place,
-    _container: Cgroup,
+    cgroup: Cgroup,
+    only_v6: bool,
     network: Option<Network<'c>>,
 }
 
@@ -196,6 +244,12 @@ impl Pod<'_> {
         self.network.as_ref().map(|network| network.address)
     }
 
+    /// The directory of the cgroup that kubelet made for it; its containers' are below.
+    #[must_use]
+    pub fn cgroup(&self) -> &Path {
+        self.cgroup.path()
+    }
+
     /// The node's end of its veth; none with the node's network.
     #[must_use]
     pub fn interface(&self) -> Option<&str> {
@@ -211,10 +265,12 @@ impl Pod<'_> {
     /// Reports a phase in the API, the addresses as they are.
     pub fn report(&self, phase: &str) -> Result<()> {
         let addresses = match self.address() {
-            Some(address) => [address.v4().to_string(), address.v6().to_string()],
-            None => NODE_ADDRESSES.map(str::to_owned),
+            Some(address) if self.only_v6 => vec![address.v6().to_string()],
+            Some(address) => vec![address.v4().to_string(), address.v6().to_string()],
+            None => NODE_ADDRESSES.map(str::to_owned).into(),
         };
-        let status = status(phase, &addresses.each_ref().map(String::as_str), NODE_ADDRESSES[0]);
+        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        let status = status(phase, &addresses, NODE_ADDRESSES[0]);
         self.cluster.kubernetes.patch_pod_status(&self.namespace, &self.name, &status)
     }
 
@@ -235,60 +291,40 @@ impl Pod<'_> {
     }
 }
 
+/// Starts all of them, several at a time.
+pub fn start_all(builders: Vec<PodBuilder<'_>>) -> Result<Vec<Pod<'_>>> {
+    let started = several(builders, PodBuilder::start)?;
+    started.into_iter().collect()
+}
+
+/// Ends the processes and networks of all of them, several at a time; their objects stay.
+pub fn stop_all(pods: Vec<Pod<'_>>) -> Result<()> {
+    several(pods, drop).map(|_| ())
+}
+
+/// Does the same to each, on a few threads. The order is kept.
+fn several<T: Send, R: Send>(all: Vec<T>, work: fn(T) -> R) -> Result<Vec<R>> {
+    let mut lots: [Vec<T>; AT_ONCE] = Default::default();
+    let size = all.len().div_ceil(AT_ONCE).max(1);
+    for (index, one) in all.into_iter().enumerate() {
+        lots[index / size].push(one);
+    }
+    thread::scope(|scope| {
+        let threads =
+            lots.map(|lot| scope.spawn(move || lot.into_iter().map(work).collect::<Vec<_>>()));
+        let done = threads.into_iter().map(|thread| {
+            thread.join().map_err(|_| anyhow!("a thread that starts or stops pods panicked"))
+        });
+        Ok(done.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    })
+}
+
+/// A container's id, as runtimes choose them: 64 hexadecimal digits.
+fn container_id(number: u32) -> String {
+    format!("{number:064x}")
+}
+
 fn status(phase: &str, addresses: &[&str], node: &str) -> Value {
     let all: Vec<Value> = addresses.iter().map(|ip| json!({ "ip": ip })).collect();
     json!({ "phase": phase, "podIP": addresses.first(), "podIPs": all, "hostIP": node })
-}
-
-/// A network namespace of a pod's own, wired as the VPC CNI does: a host address (/32), a default
-/// route to a link-local gateway with a fixed neighbour, a host route on the node.
-#[derive(Debug)]
-struct Network<'c> {
-    node: &'c Namespace,
-    interface: String,
-    namespace: Namespace,
-    address: Address,
-}
-
-impl<'c> Network<'c> {
-    fn new(cluster: &'c Cluster, number: u32, address: Address) -> Result<Self> {
-        let node = cluster.node();
-        let namespace = Namespace::new(&format!("{}-pod{number}", cluster.name()))?;
-        let (v4, v6, interface) = (address.v4(), address.v6(), format!("vpod{number}"));
-        let (here, there) =
-            (format!("02:00:00:00:01:{number:02x}"), format!("02:00:00:00:02:{number:02x}"));
-        node.ip(&format!(
-            "\
-            link add {interface} address {here} type veth \
-                peer name eth0 address {there} netns {}\n\
-            link set {interface} up\n\
-            route replace {v4}/32 dev {interface}\n\
-            route replace {v6}/128 dev {interface}\n\
-            neighbour replace {v4} lladdr {there} dev {interface}\n\
-            neighbour replace {v6} lladdr {there} dev {interface}\n",
-            namespace.name()
-        ))?;
-        let network = Self { node, interface, namespace, address };
-        network.namespace.ip(&format!(
-            "\
-            address add {v4}/32 dev eth0\n\
-            address add {v6}/128 dev eth0 nodad\n\
-            link set eth0 up\n\
-            neighbour replace 169.254.1.1 lladdr {here} dev eth0\n\
-            neighbour replace fe80::1 lladdr {here} dev eth0\n\
-            route add 169.254.1.1 dev eth0 scope link\n\
-            route add default via 169.254.1.1 dev eth0\n\
-            route add default via fe80::1 dev eth0\n"
-        ))?;
-        Ok(network)
-    }
-}
-
-impl Drop for Network<'_> {
-    fn drop(&mut self) {
-        // At once, with its routes: the kernel takes its time over the namespace.
-        if let Err(error) = self.node.ip(&format!("link delete {}", self.interface)) {
-            eprintln!("{error:#}");
-        }
-    }
 }

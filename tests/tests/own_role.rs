@@ -8,6 +8,7 @@ use podrole_tests::agent::{CLUSTER_ARN, CLUSTER_NAME};
 use podrole_tests::aws::role_arn;
 use podrole_tests::clients::{Client, Credentials};
 use podrole_tests::cluster::Cluster;
+use podrole_tests::kubelet::Quality;
 use podrole_tests::pod::Pod;
 use podrole_tests::pretend::node::LEAK_MARKER;
 
@@ -45,8 +46,12 @@ fn every_client_gets_the_role_of_the_pod_it_runs_in() -> Result<()> {
     Cluster::with(|cluster| {
         let web =
             cluster.pod("web").namespace("shop").service_account("cart").role("web").start()?;
-        let batch =
-            cluster.pod("batch").namespace("reports").role("batch").best_effort().start()?;
+        let batch = cluster
+            .pod("batch")
+            .namespace("reports")
+            .role("batch")
+            .quality(Quality::BestEffort)
+            .start()?;
         let plain = cluster.pod("plain").start()?;
         let pods = [&web, &batch, &plain];
         for client in Client::ALL {

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, anyhow};
 use podrole_tests::clients::Client;
 use podrole_tests::cluster::{BYSTANDERS, Cluster, OTHER_PORTS};
 use podrole_tests::http::{LIST, Request, TOKEN_HEADER};
+use podrole_tests::kubelet::Quality;
 use podrole_tests::pretend::node;
 
 #[test]
@@ -28,7 +29,7 @@ fn every_client_in_a_pod_is_the_node() -> Result<()> {
 fn every_kind_of_pod_reaches_the_real_service_by_every_way() -> Result<()> {
     Cluster::with(|cluster| {
         let burstable = cluster.pod("burstable").start()?;
-        let best_effort = cluster.pod("best-effort").best_effort().start()?;
+        let best_effort = cluster.pod("best-effort").quality(Quality::BestEffort).start()?;
         let host = cluster.pod("host").host_network().start()?;
         for place in [&*burstable, &*best_effort, &*host, &cluster.node_place()] {
             for way in ["169.254.169.254:80", "[::ffff:169.254.169.254]:80", "[fd00:ec2::254]:80"] {

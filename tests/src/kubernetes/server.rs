@@ -51,6 +51,21 @@ impl Server {
         }
     }
 
+    pub(super) fn is_pretend(&self) -> bool {
+        matches!(self, Self::Pretend { .. })
+    }
+
+    pub(super) fn control(
+        &self,
+        place: &Place,
+        method: &str,
+        what: &str,
+        body: &Value,
+    ) -> Result<()> {
+        anyhow::ensure!(self.is_pretend(), "a real API server cannot be told how to behave");
+        control(place, method, what, body)
+    }
+
     /// An error where it has ended by itself.
     pub(super) fn ensure_running(&self) -> Result<()> {
         match self {

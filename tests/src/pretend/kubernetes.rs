@@ -7,6 +7,7 @@
 //! - `POST /_pretend/compact` makes every version up to now too old (410 `Expired`)
 //! - `POST /_pretend/disconnect` cuts all open watches, without a last chunk
 //! - `PUT /_pretend/behaviour` takes a [`behaviour::Behaviour`]
+//! - `PUT /_pretend/watches` takes a [`behaviour::Telling`]
 
 pub mod behaviour;
 mod discovery;
@@ -115,6 +116,15 @@ impl Server {
             (&Method::PUT, "/_pretend/behaviour") => match serde_json::from_slice(&request.body) {
                 Ok(behaviour) => {
                     self.behave(behaviour);
+                    done()
+                }
+                Err(error) => {
+                    Outcome::answer(StatusCode::BAD_REQUEST, "text/plain", format!("{error}\n"))
+                }
+            },
+            (&Method::PUT, "/_pretend/watches") => match serde_json::from_slice(&request.body) {
+                Ok(telling) => {
+                    self.shared.ticks.send_modify(|tick| tick.telling = telling);
                     done()
                 }
                 Err(error) => {

@@ -46,6 +46,30 @@ pub struct Behaviour {
     pub resource: Option<String>,
 }
 
+/// Body of `PUT /_pretend/watches`: how watches of one resource tell of changes, from now on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Telling {
+    /// The resource (`pods`); without it, every one.
+    pub resource: Option<String>,
+    /// Whether changes are kept back. Lists have them.
+    pub held: bool,
+    /// Whether each change is told twice.
+    pub twice: bool,
+    /// Whether of changes that are told together, those of the object that changed last come first.
+    pub backwards: bool,
+}
+
+impl Telling {
+    /// What holds for watches of this resource.
+    pub(super) fn for_resource(&self, plural: &str) -> Self {
+        match &self.resource {
+            Some(only) if only != plural => Self::default(),
+            _ => self.clone(),
+        }
+    }
+}
+
 impl Behaviour {
     /// What holds for a request for this resource.
     pub(super) fn for_resource(self, resource: Option<&str>) -> Self {

@@ -20,7 +20,7 @@ const FIRST_NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public",
 pub(super) struct Change {
     revision: u64,
     resource: &'static Resource,
-    key: String,
+    pub(super) key: String,
     /// The object before; `None`: it is new.
     pub(super) before: Option<Arc<Value>>,
     /// The object after, or as it was last, with the version of its end.

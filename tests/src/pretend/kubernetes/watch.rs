@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until};
 
 use super::Shared;
+use super::behaviour::Telling;
 use super::failure::Failure;
 use super::list::Query;
 use super::resource::Resource;
@@ -39,6 +40,7 @@ pub(super) struct Tick {
     /// How often all watches were cut.
     pub(super) cuts: u64,
     pub(super) silence: Silence,
+    pub(super) telling: Telling,
 }
 
 /// Which watches say nothing.
@@ -158,9 +160,19 @@ impl Watch {
 
     /// Queues what changed since the last time.
     fn collect(&mut self, store: &Store) {
-        for change in store.changes_after(self.resource, self.cursor) {
+        let telling = self.ticks.borrow().telling.for_resource(self.resource.plural);
+        if telling.held {
+            return;
+        }
+        let mut changes: Vec<_> = store.changes_after(self.resource, self.cursor).collect();
+        if telling.backwards {
+            changes = backwards(&changes);
+        }
+        for change in changes {
             if let Some((kind, object)) = self.classify(change) {
-                self.event(kind, &object);
+                for _ in 0..if telling.twice { 2 } else { 1 } {
+                    self.event(kind, &object);
+                }
             }
         }
         self.cursor = self.cursor.max(store.revision());
@@ -274,4 +286,15 @@ impl Watch {
         response.headers_mut().insert(CONTENT_TYPE, json);
         response
     }
+}
+
+/// The changes of the object that changed last first; those of one object stay in order.
+fn backwards<'s>(changes: &[&'s Change]) -> Vec<&'s Change> {
+    let mut ordered: Vec<&Change> = Vec::new();
+    for last in changes.iter().rev() {
+        if !ordered.iter().any(|change| change.key == last.key) {
+            ordered.extend(changes.iter().filter(|change| change.key == last.key));
+        }
+    }
+    ordered
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{PostParams, WatchEvent, WatchParams};
+use kube::api::{ListParams, PostParams, WatchEvent, WatchParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use podrole_tests::http::Request;
 use podrole_tests::wait::PATIENCE;
@@ -145,6 +145,28 @@ async fn a_silent_server_keeps_what_happens_from_open_watches() {
     cluster.create("two", "here").await;
     // The creation that got no answer was not carried out either.
     assert_eq!(take(&mut events, 1).await, ["+two"]);
+}
+
+#[tokio::test]
+async fn changes_that_are_held_back_are_listed_and_come_later_twice_or_backwards() {
+    let cluster = Cluster::start().await;
+    let mut events = Box::pin(watcher(cluster.pods.clone(), watcher::Config::default()));
+    assert_eq!(take(&mut events, 2).await, ["init", "done"]);
+    cluster.create("zero", "here").await;
+    assert_eq!(take(&mut events, 1).await, ["+zero"]);
+    let tell = |how: serde_json::Value| cluster.server.control("PUT", "watches", &how);
+    tell(json!({ "resource": "pods", "held": true }));
+    cluster.create("one", "here").await;
+    cluster.create("two", "here").await;
+    cluster.delete("one").await;
+    let event = timeout(Duration::from_millis(200), events.next()).await;
+    assert!(event.is_err(), "{event:?}");
+    assert_eq!(cluster.pods.list(&ListParams::default()).await.unwrap().items.len(), 2);
+    tell(json!({ "resource": "pods", "backwards": true }));
+    assert_eq!(take(&mut events, 4).await, ["+one", "+one", "-one", "+two"]);
+    tell(json!({ "resource": "pods", "twice": true }));
+    cluster.create("three", "here").await;
+    assert_eq!(take(&mut events, 2).await, ["+three", "+three"]);
 }
 
 #[tokio::test]
