@@ -9,6 +9,8 @@ pub mod app;
 pub mod callers;
 pub mod clock;
 pub mod credentials;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod kernel;
 pub mod metadata;
 pub mod operate;

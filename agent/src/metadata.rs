@@ -1,6 +1,8 @@
 //! What is asked: the instance metadata service as pods see it.
 
 mod documents;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod handler;
 mod host;
 mod protocol;

@@ -3,6 +3,8 @@
 pub mod annotations;
 pub mod arn;
 pub mod decide;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 pub mod grant;
 
 use std::sync::Arc;

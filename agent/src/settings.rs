@@ -2,6 +2,8 @@
 
 mod arguments;
 mod callers;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod inspect;
 mod metadata;
 mod parse;

@@ -9,6 +9,7 @@ mod cargo_tool;
 mod clients;
 mod debian;
 mod demo;
+mod fuzz;
 mod lines;
 mod linker;
 mod process;
@@ -39,6 +40,8 @@ enum Task {
     Build(build::Arguments),
     /// Check and test everything, in order of cost
     Test(test::Arguments),
+    /// Try inputs on the parsers, guided by coverage
+    Fuzz(fuzz::Arguments),
     /// Show podrole on a pretend node: three pods, real AWS clients
     Demo(demo::Arguments),
     /// Check the repository's own rules
@@ -62,6 +65,7 @@ fn run(Arguments { task }: Arguments) -> anyhow::Result<()> {
     match task {
         Task::Build(arguments) => build::run(&workspace, &arguments),
         Task::Test(arguments) => test::run(&workspace, &arguments),
+        Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Task::Demo(arguments) => demo::run(&workspace, &arguments),
         Task::Tidy => tidy::run(&workspace),
         Task::Lines => lines::run(&workspace),

@@ -8,7 +8,10 @@ use anyhow::{Result, bail};
 use crate::build::Beside;
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{build, clients, debian, programs, tidy};
+use crate::{build, clients, debian, fuzz, programs, tidy};
+
+/// For each fuzz target: enough to meet what is new; `fuzz --seconds` takes its time.
+const FUZZ_SECONDS: u32 = 10;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -41,6 +44,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     }
     let agent = steps.step("agent", || build::debug_agent(workspace, &programs, Beside::All))?;
     steps.step("unit tests", || suites::unit(workspace, &programs, filter))?;
+    if filter.is_empty() {
+        steps.step("fuzzing", || fuzz::all(workspace, &programs, FUZZ_SECONDS))?;
+    }
     if !skip_kernel {
         let clients = steps.step("AWS clients", || clients::install(workspace))?;
         let run = || suites::kernel(workspace, &programs, &agent, &clients, filter);

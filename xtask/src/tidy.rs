@@ -42,6 +42,9 @@ const RULES: [fn(&SourceFile) -> Vec<Finding>; 6] = [
     fences::fences,
 ];
 
+/// Inputs of fuzzers: data of any kind.
+const CORPUS: &str = "tests/fuzz/corpus";
+
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let files = read(workspace)?;
     for file in files.iter().filter(|file| text::is_long(file)) {
@@ -102,7 +105,7 @@ impl fmt::Display for Finding {
 /// All files that are text.
 fn read(workspace: &Workspace) -> Result<Vec<SourceFile>> {
     let mut files = Vec::new();
-    for path in workspace.files()? {
+    for path in workspace.files()?.into_iter().filter(|path| !path.starts_with(CORPUS)) {
         let bytes = fs::read(workspace.root().join(&path))
             .with_context(|| format!("cannot read {}", path.display()))?;
         if let Ok(text) = String::from_utf8(bytes) {
