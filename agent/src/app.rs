@@ -36,6 +36,7 @@ use crate::kernel::{Hook, KernelError, bpffs, sysctls};
 use crate::metadata::{Handler, KeyError, Keys, server};
 use crate::operate::admin;
 use crate::operate::control::server::{Socket, SocketError};
+use crate::operate::events;
 use crate::operate::metrics::Metrics;
 use crate::operate::readiness::Readiness;
 use crate::operate::shutdown::Signals;
@@ -108,6 +109,7 @@ pub struct Bound {
     admin: TcpListener,
     socket: Socket,
     knowing: Knowing,
+    events: events::Writer,
     handler: Handler,
     watch: Watch,
     broker: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -132,6 +134,8 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let admin = listen::bind_admin(settings.kernel.admin_listen).await?;
     // After the ports, which tell better that another agent runs.
     let socket = Socket::bind(&settings.socket)?;
+    let (events, writer) =
+        events::Writer::new(kubernetes.clone(), clock.clone(), settings.node_name.clone());
     let (index, pods) = channel::channel(Index::default());
     let callers = Callers::new(
         pods,
@@ -164,6 +168,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         addresses: settings.kernel.metadata.addresses().collect(),
         started,
         requests: metrics.requests.clone(),
+        events,
     };
     let broker = Box::pin(broker_task);
     let metrics = Arc::new(metrics);
@@ -182,6 +187,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         admin,
         socket,
         knowing,
+        events: writer,
         handler,
         watch,
         broker,
@@ -204,6 +210,7 @@ impl Bound {
             admin,
             socket,
             knowing,
+            events,
             handler,
             watch,
             broker,
@@ -217,6 +224,7 @@ impl Bound {
             roles: handler.roles.clone(),
             plan: handler.plan.clone(),
             broker: handler.broker.clone(),
+            events: handler.events.clone(),
         };
         let listed = readiness.register("the list of this node's pods");
         let attached = readiness.register("the eBPF programs");
@@ -241,6 +249,7 @@ impl Bound {
             }
         });
         background.spawn("the broker", broker);
+        background.spawn("the writer of Events", events.run());
         background.spawn("the watch on pods", async move {
             tokio::join!(watch.run(|change| assigner.on_change(change)), async {
                 callers.listed().await;

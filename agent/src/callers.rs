@@ -1,6 +1,7 @@
 //! Which pod is calling: the pods of this node as the API server tells of them, and the one that a
 //! connection belongs to.
 
+mod about;
 pub mod attest;
 pub mod pods;
 pub mod watch;

@@ -1,10 +1,12 @@
 //! The session: credentials of a role, named and tagged for the pod that has it.
 
+pub mod advice;
 pub mod broker;
 pub mod plan;
 pub mod session;
 pub mod sources;
 pub mod sts;
+pub mod trust;
 
 use std::sync::Arc;
 use std::time::SystemTime;

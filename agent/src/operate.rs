@@ -1,7 +1,9 @@
 //! Being run: health, readiness, logging, signals, and the tasks that make up the process.
 
 pub mod admin;
+pub mod audit;
 pub mod control;
+pub mod events;
 pub mod metrics;
 pub mod readiness;
 pub mod shutdown;

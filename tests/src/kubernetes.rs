@@ -111,6 +111,16 @@ impl Kubernetes {
         Ok(())
     }
 
+    /// The Events of a namespace, oldest first.
+    pub fn events(&self, namespace: &str) -> Result<Vec<Value>> {
+        let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
+        let reply = self.request("GET", &path, "", &Value::Null)?.ok().context("list Events")?;
+        let mut list: Value = serde_json::from_str(&reply)?;
+        let mut events: Vec<Value> = serde_json::from_value(list["items"].take())?;
+        events.sort_by_key(|event| event["eventTime"].to_string());
+        Ok(events)
+    }
+
     /// What the server was asked by others than the harness, oldest first.
     pub fn seen(&self) -> Result<Vec<Seen>> {
         self.server.seen()

@@ -6,6 +6,7 @@ use tracing::warn;
 use crate::callers::pods::{Change, Pod};
 use crate::credentials::broker::{Broker, Prefetch};
 use crate::credentials::{SessionPlan, SessionRequest};
+use crate::operate::events::{Events, Reason};
 use crate::roles::{Decision, Roles};
 
 /// Tells the broker who may have what.
@@ -16,6 +17,8 @@ pub(super) struct Assigner {
     pub(super) plan: SessionPlan,
     /// Who has the sessions.
     pub(super) broker: Broker,
+    /// Tells of refusals on the pods concerned.
+    pub(super) events: Events,
 }
 
 impl Assigner {
@@ -36,6 +39,7 @@ impl Assigner {
     fn assign(&self, pod: &Pod, decision: &Decision) {
         if let Decision::Refused(refusal) = decision {
             warn!(%pod, uid = %pod.uid, "{refusal}");
+            self.events.tell(pod.object(), Reason::RoleRefused, refusal.to_string());
         }
         self.broker.assign(pod.uid.clone(), self.session(pod, decision), Prefetch::No);
     }

@@ -115,6 +115,18 @@ impl SessionRequest {
     }
 }
 
+impl SessionRequest {
+    /// `RoleSessionName`; EKS chooses that of a Pod Identity session.
+    #[must_use]
+    pub fn session_name(&self) -> Option<&str> {
+        match self {
+            Self::AssumeRole(request) => Some(&request.name),
+            Self::WebIdentity(request) => Some(&request.name),
+            Self::PodIdentity(_) => None,
+        }
+    }
+}
+
 #[cfg(test)]
 impl SessionRequest {
     /// A session called `name`, of an hour.

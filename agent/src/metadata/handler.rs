@@ -14,19 +14,21 @@ use crate::callers::pods::Pod;
 use crate::callers::{Caller, Callers, Unidentified};
 use crate::clock::Clock;
 use crate::credentials::{Broker, SessionPlan};
+use crate::operate::events::Events;
 use crate::operate::metrics::{Document, Requests};
 use crate::roles::{Decision, Roles};
 
 use super::documents;
 use super::host::is_for_metadata;
 use super::protocol::{Asked, Settled, TTL_HEADER, classify};
-use super::response::{Answer, allow, document, page, refused, unavailable, with_number};
+use super::response::{Answer, allow, document, page, unavailable, with_number};
 use super::token::Keys;
 
 use self::tokens::{FORWARDED_FOR, TOKEN_HEADER, Token};
 
 mod credentials;
 mod tokens;
+mod told;
 
 /// SDKs give up after a second; what is not known by now is answered with "ask again".
 const BUDGET: Duration = Duration::from_millis(900);
@@ -51,6 +53,8 @@ pub struct Handler {
     pub started: SystemTime,
     /// Counts what is answered.
     pub requests: Requests,
+    /// Tells of refusals on the pods concerned.
+    pub events: Events,
 }
 
 impl Handler {
@@ -127,7 +131,7 @@ impl Handler {
         let granted = match self.roles.decided(pod, deadline).await {
             Decision::Granted(grant) => Some(grant),
             Decision::Refused(refusal) if concerns_role(asked) => {
-                return refused("RoleRefused", &refusal.to_string(), self.clock.now());
+                return self.role_refused(pod, &refusal);
             }
             Decision::NotYet(what) if concerns_role(asked) => {
                 return unavailable(what, self.clock.now());

@@ -8,14 +8,14 @@ use tokio::time::Instant;
 use tracing::error;
 
 use crate::callers::pods::Pod;
-use crate::credentials::Credentials;
 use crate::credentials::broker::NoAnswer;
+use crate::credentials::{Credentials, SessionRequest};
 use crate::metadata::documents;
 use crate::metadata::protocol::Asked;
-use crate::metadata::response::{Answer, document, page, refused, unavailable};
+use crate::metadata::response::{Answer, document, page, unavailable};
 use crate::roles::{Grant, RoleArn};
 
-use super::Handler;
+use super::{Handler, told};
 
 impl Handler {
     /// A document of the role that `pod` was granted.
@@ -30,7 +30,7 @@ impl Handler {
         let role = match grant.role() {
             Some(role) => role.clone(),
             None => match self.session(pod, grant, deadline).await {
-                Ok(credentials) => credentials.role.clone(),
+                Ok((_, credentials)) => credentials.role.clone(),
                 Err(answer) => return answer,
             },
         };
@@ -39,7 +39,10 @@ impl Handler {
             Asked::IamInfo => self.profile(pod, &role),
             Asked::Role(name) if is_called(&role, name) => {
                 match self.session(pod, grant, deadline).await {
-                    Ok(credentials) => self.credentials_document(&role, &credentials),
+                    Ok((request, credentials)) => {
+                        told::issued(pod, grant, &request, &credentials);
+                        self.credentials_document(&role, &credentials)
+                    }
                     Err(answer) => answer,
                 }
             }
@@ -67,31 +70,16 @@ impl Handler {
         pod: &Pod,
         grant: &Grant,
         deadline: Instant,
-    ) -> Result<Arc<Credentials>, Answer> {
-        let now = || self.clock.now();
+    ) -> Result<(SessionRequest, Arc<Credentials>), Answer> {
         let request = self
             .plan
             .request(pod, grant)
-            .map_err(|error| refused("SessionRefused", &error.to_string(), now()))?;
-        let asked_for = request.to_string();
-        match self.broker.get(pod.uid.clone(), request, deadline).await {
-            Ok(Ok(credentials)) => Ok(credentials),
-            Ok(Err(error)) => {
-                // AWS's own message names the node's identity, which is none of the pod's business.
-                let log = "the log of podrole on this node has its reason";
-                Err(match error.refusal() {
-                    Some(code) => {
-                        let text = format!("AWS refused {asked_for} to pod {pod} ({code}); {log}");
-                        refused(code, &text, now())
-                    }
-                    None => unavailable(
-                        &format!("AWS gave no credentials for {asked_for} now; {log}"),
-                        now(),
-                    ),
-                })
-            }
+            .map_err(|error| self.session_refused(pod, grant, &error))?;
+        match self.broker.get(pod.uid.clone(), request.clone(), deadline).await {
+            Ok(Ok(credentials)) => Ok((request, credentials)),
+            Ok(Err(error)) => Err(self.no_credentials(pod, grant, &request, &error)),
             Err(late @ (NoAnswer::NotYet | NoAnswer::Dropped)) => {
-                Err(unavailable(&late.to_string(), now()))
+                Err(unavailable(&late.to_string(), self.clock.now()))
             }
         }
     }

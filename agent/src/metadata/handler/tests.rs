@@ -14,6 +14,7 @@ use crate::credentials::broker::Meters;
 use crate::credentials::plan::SessionTags;
 use crate::credentials::{Credentials, FetchError, SessionRequest, Source};
 use crate::kernel::CgroupId;
+use crate::operate::events::{Reason, Unwritten};
 use crate::roles::Rules;
 use crate::roles::annotations::Keys as AnnotationKeys;
 
@@ -57,6 +58,7 @@ struct Bench {
     handler: Handler,
     pods: channel::Sender<Index>,
     calls: Arc<AtomicUsize>,
+    told: Unwritten,
     _state: tempfile::TempDir,
 }
 
@@ -65,6 +67,7 @@ fn bench() -> Bench {
     let clock = Clock::starting_at(start);
     let state = tempfile::tempdir().unwrap();
     let (pods, index) = channel::channel(Index::default());
+    let (events, told) = Events::unwritten();
     let calls = Arc::new(AtomicUsize::new(0));
     let sts = FakeSts { clock: clock.clone(), calls: Arc::clone(&calls) };
     let (broker, task) = Broker::new(sts, clock.clone(), Meters::default());
@@ -89,8 +92,9 @@ fn bench() -> Bench {
         clock,
         started: start,
         requests: Requests::default(),
+        events,
     };
-    Bench { handler, pods, calls, _state: state }
+    Bench { handler, pods, calls, told, _state: state }
 }
 
 /// A node with one pod that has the role `web`.
@@ -345,4 +349,21 @@ async fn the_proxys_own_address_is_no_name_of_the_service() {
         let answer = bench.ask(Method::GET, LEAF, &[("host", host)]).await;
         assert_eq!(answer.status().as_u16(), status, "{host}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_are_told_on_the_pod_with_what_to_do() {
+    let mut bench = bench();
+    bench.tell(Event::Applied(Pod::fixture("one", &[POD]).annotated(ROLE, "denied")));
+    let (_, body) = bench.get(&format!("{LIST}denied")).await;
+    assert!(body.contains("STS does not tell") && !body.contains("1:node"), "{body}");
+    let (object, reason, note) = bench.told.next().unwrap();
+    assert_eq!((&*object.name, reason), ("one", Reason::AssumeRoleFailed));
+    assert!(note.contains("1:node") && note.contains("trust policy"), "{note}");
+    bench.tell(Event::Applied(Pod::fixture("one", &[POD]).annotated(ROLE, "no role")));
+    bench.get(LIST).await;
+    assert_eq!(bench.told.next().unwrap().1, Reason::RoleRefused);
+    bench.tell(Event::Applied(Pod::fixture("one", &[POD])));
+    bench.get(LIST).await;
+    assert_eq!(bench.told.next(), None);
 }
