@@ -26,6 +26,7 @@ pub use self::listen::ListenError;
 use self::node::{Node, WayWatch};
 
 use crate::callers::Callers;
+use crate::callers::fresh::Fresh;
 use crate::callers::pods::Index;
 use crate::callers::watch::Watch;
 use crate::clock::Clock;
@@ -43,7 +44,7 @@ use crate::operate::shutdown::Signals;
 use crate::operate::supervisor::{Ended, Supervisor};
 use crate::report::Chain;
 use crate::roles::Roles;
-use crate::settings::Settings;
+use crate::settings::{IdentityMode, Settings};
 
 /// Why the agent does not run.
 #[derive(Debug, thiserror::Error)]
@@ -137,12 +138,11 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let (events, writer) =
         events::Writer::new(kubernetes.clone(), clock.clone(), settings.node_name.clone());
     let (index, pods) = channel::channel(Index::default());
-    let callers = Callers::new(
-        pods,
-        Arc::clone(&node.records) as _,
-        listen.addresses().map(|address| address.ip()),
-    );
     let mut metrics = Metrics::default();
+    let identity = node.identity(settings.callers.identity, listen)?;
+    metrics.source_ip_identity.set((settings.callers.identity == IdentityMode::SourceIp).into());
+    let fresh = Fresh::default();
+    let callers = Callers::new(pods, identity, fresh.clone(), metrics.identities.clone());
     node.keeper.lost = metrics.redirects_lost.clone();
     node.keeper.missing = metrics.missing(Hook::Forward.name());
     let known = callers.clone();
@@ -154,6 +154,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         node_name: settings.node_name.clone(),
         annotations: settings.rules.keys.all().map(str::to_owned).collect(),
         labels: std::collections::HashSet::new(),
+        fresh,
         index,
     };
     let roles = Roles::new(settings.rules);
@@ -221,6 +222,7 @@ impl Bound {
         let mut servers = Supervisor::default();
         let mut background = Supervisor::default();
         let assigner = Assigner {
+            callers: handler.callers.clone(),
             roles: handler.roles.clone(),
             plan: handler.plan.clone(),
             broker: handler.broker.clone(),
@@ -306,9 +308,11 @@ fn say_limits(settings: &Settings) {
     warn!(
         "this version reads roles from pod annotations alone and enforces no namespace policy: a pod may name any role that this node may assume"
     );
-    warn!(
-        "this version tells pods apart by their source address; the kernel's word is asked only for whether it was a pod"
-    );
+    if settings.callers.identity == IdentityMode::SourceIp {
+        warn!(
+            "--identity source-ip: pods are told apart by their source address alone, so whoever can send and receive with a pod's address has its role"
+        );
+    }
     for interface in &settings.kernel.interfaces.exempt {
         warn!(
             %interface,

@@ -3,26 +3,56 @@
 
 mod about;
 pub mod attest;
+pub mod cgroup_path;
+mod decide;
+pub mod fresh;
+pub mod pod_key;
 pub mod pods;
+mod throttle;
 pub mod watch;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch as channel;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::warn;
 
-use self::attest::Attest;
+use self::attest::{Attestor, Origin, Witness};
+use self::decide::{Known, decide};
+use self::fresh::Fresh;
 use self::pods::{Index, Pod};
-use crate::kernel::CgroupId;
+use self::throttle::Throttle;
+use crate::operate::metrics::{Identified, Identities};
+
+/// How long the watch may take to tell of a new pod before the API server is asked for a list: nearly
+/// always it is quicker.
+const WATCH_IS_QUICK: Duration = Duration::from_millis(100);
 
 /// Turns connections into pods. Cheap to clone; reads the index that the watch keeps.
 #[derive(Clone)]
 pub struct Callers {
     index: channel::Receiver<Index>,
-    kernel: Arc<dyn Attest>,
-    node: Arc<HashSet<IpAddr>>,
+    identity: Arc<Identity>,
+    fresh: Fresh,
+    meters: Identities,
+    spoofs: Arc<Throttle>,
+}
+
+/// By what pods are told apart.
+pub enum Identity {
+    /// By the cgroup of the socket that the kernel saw connect.
+    Kernel(Attestor),
+    /// By the source address alone, for nodes whose kernel cannot say more.
+    SourceIp {
+        /// Whose records are to be taken all the same, since what is left behind counts as lost.
+        records: Arc<dyn Witness>,
+        /// The node's own addresses: they are never a pod's.
+        node: HashSet<IpAddr>,
+    },
 }
 
 /// Whoever is at the other end of a connection.
@@ -30,41 +60,81 @@ pub struct Callers {
 pub struct Caller {
     /// The source address.
     pub address: IpAddr,
-    /// The cgroup of the pod's socket that the connection left from, if the kernel saw it leave. No
-    /// other node, no process of this node and no raw socket has one.
-    pub socket: Option<CgroupId>,
+    /// Where the connection came from.
+    pub origin: Origin,
 }
 
 /// Why a connection is no pod's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unidentified {
     /// It comes from the node itself, or from a pod in the node's network namespace.
-    #[error("the connection comes from the node's own address")]
+    #[error("the connection comes from the node itself")]
     Node,
-    /// No running pod of this node owns the address, as far as the API server has told yet.
-    #[error("no running pod of this node has this address yet")]
+    /// The API server has not told of the pod yet.
+    #[error("no running pod of this node is known yet that this connection could be from")]
     Unknown,
-    /// More than one running pod claims the address, so it is neither's.
-    #[error("more than one running pod of this node claims this address")]
+    /// More than one running pod claims the address or the static pod, so it is neither's.
+    #[error("more than one running pod of this node claims to be the one that connects")]
     Ambiguous,
+    /// Its source address is another pod's.
+    #[error("the connection's source address belongs to another pod")]
+    Spoofed,
+    /// The kernel did not see it leave a pod's own socket.
+    #[error("the connection did not leave a pod's own socket")]
+    Unseen,
+    /// The socket is of a cgroup that is no pod's, or gone.
+    #[error("the connection's cgroup is not that of a running pod")]
+    NoPod,
+}
+
+impl Unidentified {
+    /// Whether what the API server tells next can change it. A pod that has ended keeps its address in
+    /// the index until the watch tells so, and another may have it by then.
+    fn may_pass(self) -> bool {
+        matches!(self, Self::Unknown | Self::Ambiguous | Self::Spoofed)
+    }
+
+    fn counted_as(self) -> Identified {
+        match self {
+            Self::Node => Identified::Node,
+            Self::Unknown => Identified::Unknown,
+            Self::Ambiguous => Identified::Ambiguous,
+            Self::Spoofed => Identified::Spoofed,
+            Self::Unseen => Identified::Unseen,
+            Self::NoPod => Identified::NoPod,
+        }
+    }
 }
 
 impl Callers {
-    /// `node` holds the node's own addresses: they are never a pod's.
+    /// Reads `index`, and asks by `fresh` for what is not in it yet.
     #[must_use]
     pub fn new(
         index: channel::Receiver<Index>,
-        kernel: Arc<dyn Attest>,
-        node: impl IntoIterator<Item = IpAddr>,
+        identity: Identity,
+        fresh: Fresh,
+        meters: Identities,
     ) -> Self {
-        Self { index, kernel, node: Arc::new(node.into_iter().collect()) }
+        Self { index, identity: Arc::new(identity), fresh, meters, spoofs: Arc::default() }
     }
 
     /// Says what is known of a connection that was just accepted, and stays so as long as it lives.
     #[must_use]
     pub fn open(&self, peer: SocketAddr) -> Caller {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        Caller { address: peer.ip(), socket: self.kernel.take(peer) }
+        let origin = match &*self.identity {
+            Identity::Kernel(attestor) => attestor.origin(peer),
+            Identity::SourceIp { records, node } => {
+                let _ = records.take(peer);
+                if node.contains(&peer.ip()) { Origin::Node } else { Origin::Unasked }
+            }
+        };
+        match origin {
+            Origin::Unseen => self.meters.count(Identified::Unseen),
+            Origin::NoPod(_) | Origin::Gone(_) => self.meters.count(Identified::NoPod),
+            Origin::Node | Origin::Pod(_) | Origin::Unasked => {}
+        }
+        Caller { address: peer.ip(), origin }
     }
 
     /// Waits until the whole list of this node's pods is known.
@@ -88,100 +158,88 @@ impl Callers {
         pods
     }
 
-    /// The pod that owns `address` now, without waiting.
-    ///
-    /// # Errors
-    /// [`Unidentified`], which may end by itself for all but the node's own addresses.
-    pub fn find(&self, address: IpAddr) -> Result<Arc<Pod>, Unidentified> {
-        let address = address.to_canonical();
-        if self.node.contains(&address) {
-            return Err(Unidentified::Node);
+    /// Forgets what was kept of a pod that has ended.
+    pub fn forget(&self, pod: &Pod) {
+        if let Identity::Kernel(attestor) = &*self.identity {
+            attestor.forget(pod);
         }
-        self.index.borrow().owner(address)
     }
 
-    /// The pod that owns `address`, waiting until `deadline` for the API server to tell of it: a new
-    /// pod's first instruction can be quicker than the watch.
+    /// The pod that calls, by what is known now, without waiting.
     ///
     /// # Errors
-    /// What [`Self::find`] said last.
+    /// [`Unidentified`]
+    pub fn find(&self, caller: &Caller) -> Result<Arc<Pod>, Unidentified> {
+        decide(&self.index.borrow(), caller).map(|known| known.pod)
+    }
+
+    /// The pod that calls, waiting until `deadline` for the API server to tell of it: a new pod's first
+    /// instruction can be quicker than the watch.
+    ///
+    /// # Errors
+    /// [`Unidentified`], as it was at the deadline.
     pub async fn identify(
         &self,
-        address: IpAddr,
+        caller: &Caller,
         deadline: Instant,
     ) -> Result<Arc<Pod>, Unidentified> {
-        match self.find(address) {
-            Err(Unidentified::Unknown | Unidentified::Ambiguous) => {}
-            settled => return settled,
-        }
+        let now = decide(&self.index.borrow(), caller);
+        let decided = match now {
+            Err(unidentified) if unidentified.may_pass() => {
+                self.wait(caller, deadline).await;
+                decide(&self.index.borrow(), caller)
+            }
+            settled => settled,
+        };
+        self.tell(caller, decided.as_ref().map_err(|unidentified| *unidentified));
+        decided.map(|known| known.pod)
+    }
+
+    /// Until the decision is another, or the deadline.
+    async fn wait(&self, caller: &Caller, deadline: Instant) {
         let mut index = self.index.clone();
-        let known = index.wait_for(|index| index.owner(address.to_canonical()).is_ok());
+        let passed = |index: &Index| !matches!(decide(index, caller), Err(u) if u.may_pass());
+        let mut known = pin!(index.wait_for(|index| passed(index)));
+        let asked = async {
+            tokio::select! {
+                _ = &mut known => return,
+                () = sleep(WATCH_IS_QUICK) => self.fresh.ask(),
+            }
+            let _ = known.await;
+        };
         // Both ends of the wait (known, or too late) are read from the index itself.
-        let _ = timeout_at(deadline, known).await;
-        self.find(address)
+        let _ = timeout_at(deadline, asked).await;
+    }
+
+    fn tell(&self, caller: &Caller, decided: Result<&Known, Unidentified>) {
+        self.meters.count(match decided {
+            Ok(Known { is_own_address: true, .. }) => Identified::Pod,
+            Ok(Known { is_own_address: false, .. }) => Identified::OtherAddress,
+            Err(unidentified) => unidentified.counted_as(),
+        });
+        if decided.err() == Some(Unidentified::Spoofed)
+            && let Some(held_back) = self.spoofs.pass()
+        {
+            self.tell_of_spoof(caller, held_back);
+        }
+    }
+
+    fn tell_of_spoof(&self, caller: &Caller, held_back: u64) {
+        let index = self.index.borrow();
+        let name = |pod: Option<Arc<Pod>>| pod.map_or_else(String::new, |pod| pod.to_string());
+        let by = caller.origin.key().and_then(|key| index.pod(key).ok());
+        let uid = caller.origin.key().map(ToString::to_string);
+        let owner = index.owner(caller.address).ok();
+        warn!(
+            address = %caller.address,
+            pod = name(by),
+            uid,
+            owner = name(owner),
+            held_back,
+            "possible spoofing: a pod's connection bears the address of another pod; it is refused"
+        );
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::pods::Event;
-    use super::*;
-
-    fn callers() -> (channel::Sender<Index>, Callers) {
-        let (writer, reader) = channel::channel(Index::default());
-        let kernel = Arc::new(attest::Seen::default());
-        (writer, Callers::new(reader, kernel, ["10.0.0.10".parse().unwrap()]))
-    }
-
-    fn apply(writer: &channel::Sender<Index>, pod: Pod) {
-        writer.send_modify(|index| {
-            index.apply(Event::Applied(pod));
-        });
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pod_that_the_watch_tells_of_later_is_waited_for() {
-        let (writer, callers) = callers();
-        let asked = Instant::now();
-        let waiting =
-            callers.identify("10.0.1.11".parse().unwrap(), asked + Duration::from_millis(900));
-        let telling = async {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            apply(&writer, Pod::fixture("a", &["10.0.1.11"]));
-        };
-        let (found, ()) = tokio::join!(waiting, telling);
-        assert_eq!(found.unwrap().uid.as_str(), "a");
-        assert_eq!(asked.elapsed(), Duration::from_millis(300));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_unknown_address_is_given_up_at_the_deadline() {
-        let (_writer, callers) = callers();
-        let asked = Instant::now();
-        let found = callers
-            .identify("10.0.1.11".parse().unwrap(), asked + Duration::from_millis(900))
-            .await;
-        assert_eq!(found.unwrap_err(), Unidentified::Unknown);
-        assert_eq!(asked.elapsed(), Duration::from_millis(900));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_nodes_own_address_is_refused_at_once() {
-        let (writer, callers) = callers();
-        apply(&writer, Pod::fixture("a", &["10.0.0.10"]));
-        let asked = Instant::now();
-        let found =
-            callers.identify("10.0.0.10".parse().unwrap(), asked + Duration::from_secs(9)).await;
-        assert_eq!(found.unwrap_err(), Unidentified::Node);
-        assert_eq!(asked.elapsed(), Duration::ZERO);
-    }
-
-    #[test]
-    fn ipv4_mapped_addresses_are_the_ipv4_address() {
-        let (writer, callers) = callers();
-        apply(&writer, Pod::fixture("a", &["10.0.1.11"]));
-        assert!(callers.find("::ffff:10.0.1.11".parse().unwrap()).is_ok());
-    }
-}
+mod tests;

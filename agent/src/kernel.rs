@@ -3,6 +3,7 @@
 
 mod bpf;
 pub mod bpffs;
+pub mod cgroup_paths;
 pub mod cgroups;
 pub mod clsact;
 pub mod drops;
@@ -20,6 +21,7 @@ pub mod sysctls;
 mod tcx;
 
 pub use self::bpffs::PinDirectory;
+pub use self::cgroup_paths::{CgroupPaths, NoPath};
 pub use self::cgroups::PodCgroup;
 pub use self::drops::Drops;
 pub use self::forward::ForwardGuard;

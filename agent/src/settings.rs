@@ -20,7 +20,7 @@ pub use self::arguments::{
     AgentArguments, Arguments, AttachArguments, Command, DetachArguments, KernelArguments,
     LogArguments, SelfTestArguments,
 };
-pub use self::callers::{CallerArguments, CallerSettings};
+pub use self::callers::{CallerArguments, CallerSettings, IdentityMode};
 pub use self::inspect::{InspectArguments, Output, OutputArguments, SocketArguments};
 pub use self::metadata::{MetadataArguments, MetadataSettings};
 pub use self::roles::RoleArguments;

@@ -3,6 +3,7 @@
 
 use tracing::warn;
 
+use crate::callers::Callers;
 use crate::callers::pods::{Change, Pod};
 use crate::credentials::broker::{Broker, Prefetch};
 use crate::credentials::{SessionPlan, SessionRequest};
@@ -11,6 +12,8 @@ use crate::roles::{Decision, Roles};
 
 /// Tells the broker who may have what.
 pub(super) struct Assigner {
+    /// Who remembers its cgroups.
+    pub(super) callers: Callers,
     /// Which role a pod has.
     pub(super) roles: Roles,
     /// How its session is asked for.
@@ -25,7 +28,10 @@ impl Assigner {
     /// Takes in one change of this node's pods.
     pub(super) fn on_change(&self, change: &Change) {
         match change {
-            Change::Gone(pod) => self.broker.forget(pod.uid.clone()),
+            Change::Gone(pod) => {
+                self.callers.forget(pod);
+                self.broker.forget(pod.uid.clone());
+            }
             Change::Appeared(pod) => self.assign(pod, &self.roles.decide(pod)),
             Change::Changed { before, now } => {
                 let decision = self.roles.decide(now);

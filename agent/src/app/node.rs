@@ -10,6 +10,8 @@ use tokio::sync::watch as channel;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
+use crate::callers::Identity;
+use crate::callers::attest::{Attestor, Kernel};
 use crate::kernel::interfaces::Watch;
 use crate::kernel::log::Log;
 use crate::kernel::self_test::way::{self, Answer};
@@ -20,7 +22,7 @@ use crate::kernel::{
 use crate::operate::metrics::{Counter, Gauge};
 use crate::operate::readiness::{Latch, Readiness};
 use crate::report::Chain;
-use crate::settings::{ADMIN_PORT, KernelSettings, Listen};
+use crate::settings::{ADMIN_PORT, IdentityMode, KernelSettings, Listen};
 
 /// Between two attempts of the self-test.
 const SELF_TEST_EVERY: Duration = Duration::from_secs(5);
@@ -125,6 +127,25 @@ impl WayWatch {
 }
 
 impl Node {
+    /// By what connections are told apart.
+    pub(super) fn identity(
+        &self,
+        mode: IdentityMode,
+        listen: Listen,
+    ) -> Result<Identity, KernelError> {
+        let records = Arc::clone(&self.records);
+        Ok(match mode {
+            IdentityMode::Kernel => {
+                let kernel = Kernel { records, paths: self.keeper.cgroup.paths()? };
+                Identity::Kernel(Attestor::new(Arc::new(kernel)))
+            }
+            IdentityMode::SourceIp => Identity::SourceIp {
+                records,
+                node: listen.addresses().map(|address| address.ip()).collect(),
+            },
+        })
+    }
+
     /// Loads the programs for the agent. Programs of an earlier one leave this process alone from here
     /// on, so that it can bind its ports.
     pub(super) fn prepare(settings: &KernelSettings, listen: Listen) -> Result<Self, KernelError> {

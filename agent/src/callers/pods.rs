@@ -1,12 +1,15 @@
 //! The pods of this node, by UID and by address. Pure: events go in, changes come out.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Unidentified;
+use super::pod_key::PodKey;
 
 /// A pod's UID: the one name of a pod that is never used again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,6 +25,12 @@ impl PodUid {
     /// As the API server gave it.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for PodUid {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -59,6 +68,8 @@ pub struct Pod {
     pub tokens: Vec<ProjectedToken>,
     /// Whether a container's environment names credentials of its own, so that it asks for none here.
     pub has_credentials: bool,
+    /// Of what claims to be the mirror of a static pod, the hash of that pod's configuration.
+    pub mirrors: Option<PodKey>,
 }
 
 /// A ServiceAccount token that kubelet keeps fresh in a volume of the pod
@@ -88,6 +99,8 @@ pub enum Event {
     Applied(Pod),
     /// A pod is gone.
     Deleted(PodUid),
+    /// Several at once.
+    Several(Vec<Event>),
 }
 
 /// What an event changed.
@@ -111,6 +124,7 @@ pub enum Change {
 pub struct Index {
     pods: HashMap<PodUid, Arc<Pod>>,
     owners: HashMap<IpAddr, Vec<PodUid>>,
+    mirrors: HashMap<PodKey, Vec<PodUid>>,
     listed: bool,
 }
 
@@ -121,6 +135,9 @@ impl Index {
             Event::Applied(pod) => self.put(pod).into_iter().collect(),
             Event::Deleted(uid) => self.remove(&uid).into_iter().collect(),
             Event::Listed(pods) => self.replace(pods),
+            Event::Several(events) => {
+                events.into_iter().flat_map(|event| self.apply(event)).collect()
+            }
         }
     }
 
@@ -152,7 +169,35 @@ impl Index {
     /// # Errors
     /// [`Unidentified::Unknown`] or [`Unidentified::Ambiguous`].
     pub fn owner(&self, address: IpAddr) -> Result<Arc<Pod>, Unidentified> {
-        match self.owners.get(&address).map(Vec::as_slice) {
+        self.only(self.owners.get(&address))
+    }
+
+    /// The pod that kubelet's name for its cgroup stands for. A static pod is the mirror that bears
+    /// its hash. That annotation is anyone's to write, so it never stands against a UID, and two who
+    /// bear it get nothing.
+    ///
+    /// # Errors
+    /// [`Unidentified::Unknown`] or [`Unidentified::Ambiguous`].
+    pub fn pod(&self, key: &PodKey) -> Result<Arc<Pod>, Unidentified> {
+        if let Some(pod) = self.pods.get(key.as_str()) {
+            return Ok(Arc::clone(pod));
+        }
+        self.only(self.mirrors.get(key))
+    }
+
+    /// The running pods that claim `address`.
+    #[must_use]
+    pub fn claimants(&self, address: IpAddr) -> &[PodUid] {
+        self.owners.get(&address).map_or(&[], Vec::as_slice)
+    }
+
+    /// The UIDs of all pods.
+    pub fn uids(&self) -> impl Iterator<Item = &PodUid> {
+        self.pods.keys()
+    }
+
+    fn only(&self, claimants: Option<&Vec<PodUid>>) -> Result<Arc<Pod>, Unidentified> {
+        match claimants.map(Vec::as_slice) {
             None | Some([]) => Err(Unidentified::Unknown),
             Some([uid]) => self.pods.get(uid).cloned().ok_or(Unidentified::Unknown),
             Some(_) => Err(Unidentified::Ambiguous),
@@ -183,6 +228,9 @@ impl Index {
         for address in &pod.addresses {
             self.owners.entry(*address).or_default().push(pod.uid.clone());
         }
+        if let Some(mirrored) = pod.mirrors {
+            self.mirrors.entry(mirrored).or_default().push(pod.uid.clone());
+        }
         let pod = Arc::new(pod);
         self.pods.insert(pod.uid.clone(), Arc::clone(&pod));
         Some(match before {
@@ -199,12 +247,19 @@ impl Index {
 
     fn disown(&mut self, pod: &Pod) {
         for address in &pod.addresses {
-            if let Some(owners) = self.owners.get_mut(address) {
-                owners.retain(|uid| *uid != pod.uid);
-                if owners.is_empty() {
-                    self.owners.remove(address);
-                }
-            }
+            withdraw(&mut self.owners, address, &pod.uid);
+        }
+        if let Some(mirrored) = &pod.mirrors {
+            withdraw(&mut self.mirrors, mirrored, &pod.uid);
+        }
+    }
+}
+
+fn withdraw<K: Eq + Hash>(claims: &mut HashMap<K, Vec<PodUid>>, what: &K, who: &PodUid) {
+    if let Some(claimants) = claims.get_mut(what) {
+        claimants.retain(|uid| uid != who);
+        if claimants.is_empty() {
+            claims.remove(what);
         }
     }
 }
@@ -225,6 +280,7 @@ impl Pod {
             labels: BTreeMap::new(),
             tokens: Vec::new(),
             has_credentials: false,
+            mirrors: None,
         }
     }
 
@@ -298,6 +354,29 @@ mod tests {
         index.apply(Event::Applied(Pod::fixture("a", &[IP])));
         assert_eq!(index.apply(Event::Applied(Pod::fixture("a", &[IP]))), vec![]);
         assert_eq!(owner(&index).unwrap(), "a");
+    }
+
+    #[test]
+    fn a_static_pod_is_its_only_mirror() {
+        let key = PodKey::of_config_hash("0123456789abcdef0123456789abcdef").unwrap();
+        let mirror = |uid: &str| Pod { mirrors: Some(key), ..Pod::fixture(uid, &[]) };
+        let mut index = Index::default();
+        assert_eq!(index.pod(&key), Err(Unidentified::Unknown));
+        index.apply(Event::Applied(mirror("a")));
+        assert_eq!(index.pod(&key).unwrap().uid.as_str(), "a");
+        index.apply(Event::Applied(mirror("impostor")));
+        assert_eq!(index.pod(&key), Err(Unidentified::Ambiguous));
+        index.apply(Event::Deleted(PodUid::new("impostor")));
+        assert_eq!(index.pod(&key).unwrap().uid.as_str(), "a");
+    }
+
+    #[test]
+    fn a_uid_is_found_whatever_another_pod_says_that_it_mirrors() {
+        let key = PodKey::fixture("a");
+        let mut index = Index::default();
+        index.apply(Event::Applied(Pod { mirrors: Some(key), ..Pod::fixture("impostor", &[]) }));
+        index.apply(Event::Applied(Pod::fixture("a", &[])));
+        assert_eq!(index.pod(&key).unwrap().uid.as_str(), "a");
     }
 
     #[test]

@@ -15,7 +15,12 @@ use tracing::{debug, info, warn};
 
 use crate::report::Chain;
 
+use self::list::Lister;
+use super::fresh::Fresh;
+use super::pod_key::PodKey;
 use super::pods::{Change, Event, Index, Pod, PodUid, ProjectedToken};
+
+mod list;
 
 /// Only these fields are decoded; all others are skipped while the answer is read.
 type Watched = Object<Spec, Status>;
@@ -97,31 +102,47 @@ pub struct Watch {
     pub annotations: HashSet<String>,
     /// The labels to keep of each pod.
     pub labels: HashSet<String>,
+    /// Who asks for a list.
+    pub fresh: Fresh,
     /// The index, whose only writer this is.
     pub index: channel::Sender<Index>,
 }
+
+/// On the mirror of a static pod, by kubelet: the hash of that pod's configuration (Kubernetes,
+/// `pkg/kubelet/types/pod_update.go`).
+const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+/// On the mirror of a static pod, by kubelet: the same, as the mark that it is a mirror.
+const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
 
 impl Watch {
     /// Runs for ever: reconnects, resumes after 410 Gone and backs off by itself. `on_change` is told
     /// of each change, in order, after the index has it.
     pub async fn run(self, mut on_change: impl FnMut(&Change)) {
-        let Self { client, node_name, annotations, labels, index } = self;
+        let Self { client, node_name, annotations, labels, fresh, index } = self;
         let kept = Kept { annotations, labels };
         let pods = ApiResource::erase::<core::Pod>(&());
         let api: Api<Watched> = Api::all_with(client, &pods);
-        let config = watcher::Config::default().fields(&format!("spec.nodeName={node_name}"));
+        let of_node = format!("spec.nodeName={node_name}");
+        let config = watcher::Config::default().fields(&of_node);
+        let mut lister = Lister::new(api.clone(), &of_node, fresh);
         let mut listing = Vec::new();
         let mut failing = false;
         let mut events = watcher(api, config).default_backoff().boxed();
         loop {
-            let event = match events.try_next().await {
-                Ok(Some(event)) => event,
-                Ok(None) => return,
-                Err(error) => {
-                    if !failing {
-                        warn!(error = %Chain(&error), "the watch on this node's pods is interrupted; trying again");
+            let event = tokio::select! {
+                event = events.try_next() => match event {
+                    Ok(Some(event)) => event,
+                    Ok(None) => return,
+                    Err(error) => {
+                        if !failing {
+                            warn!(error = %Chain(&error), "the watch on this node's pods is interrupted; trying again");
+                        }
+                        failing = true;
+                        continue;
                     }
-                    failing = true;
+                },
+                event = lister.next(&index, &kept) => {
+                    tell(&index, event, &mut on_change);
                     continue;
                 }
             };
@@ -129,13 +150,18 @@ impl Watch {
                 info!("the watch on this node's pods is back");
             }
             let Some(event) = translate(event, &mut listing, &kept) else { continue };
-            let mut changes = Vec::new();
-            index.send_modify(|index| changes = index.apply(event));
-            for change in &changes {
-                debug!(?change, "pod");
-                on_change(change);
-            }
+            lister.is_overtaken_by(&event);
+            tell(&index, event, &mut on_change);
         }
+    }
+}
+
+fn tell(index: &channel::Sender<Index>, event: Event, on_change: &mut impl FnMut(&Change)) {
+    let mut changes = Vec::new();
+    index.send_modify(|index| changes = index.apply(event));
+    for change in &changes {
+        debug!(?change, "pod");
+        on_change(change);
     }
 }
 
@@ -167,7 +193,9 @@ fn translate(event: watcher::Event<Watched>, listing: &mut Vec<Pod>, kept: &Kept
 fn trim(pod: Watched, kept: &Kept) -> Option<Pod> {
     let Object { metadata, spec, status, types: _ } = pod;
     let status = status.unwrap_or_default();
+    let mirrors = mirrored(metadata.annotations.as_ref());
     Some(Pod {
+        mirrors,
         uid: PodUid::new(&metadata.uid?),
         namespace: metadata.namespace?.into_boxed_str(),
         name: metadata.name?.into_boxed_str(),
@@ -182,6 +210,12 @@ fn trim(pod: Watched, kept: &Kept) -> Option<Pod> {
         annotations: only(metadata.annotations, &kept.annotations),
         labels: only(metadata.labels, &kept.labels),
     })
+}
+
+fn mirrored(annotations: Option<&BTreeMap<String, String>>) -> Option<PodKey> {
+    let annotations = annotations?;
+    let hash = annotations.get(CONFIG_HASH)?;
+    (annotations.get(CONFIG_MIRROR) == Some(hash)).then(|| PodKey::of_config_hash(hash)).flatten()
 }
 
 fn only(

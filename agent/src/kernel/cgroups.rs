@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::fstatfs;
 
-use super::{CgroupId, KernelError};
+use super::{CgroupId, CgroupPaths, KernelError};
 
 /// `CGROUP2_SUPER_MAGIC` of the kernel's `include/uapi/linux/magic.h`.
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
@@ -135,6 +135,20 @@ impl PodCgroup {
             }
         }
         Ok(None)
+    }
+
+    /// Tells where the cgroups below it lie.
+    ///
+    /// # Errors
+    /// Where the kernel does not let this process ask.
+    pub fn paths(&self) -> Result<CgroupPaths, KernelError> {
+        let hierarchy = self.directory.try_clone().map_err(|source| KernelError::File {
+            what: "open",
+            path: self.path.clone(),
+            mend: "",
+            source,
+        })?;
+        CgroupPaths::new(&self.path, CgroupId(self.id), hierarchy)
     }
 
     /// Where it is.

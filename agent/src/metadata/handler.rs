@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 use tracing::debug;
 
+use crate::callers::attest::Origin;
 use crate::callers::pods::Pod;
 use crate::callers::{Caller, Callers, Unidentified};
 use crate::clock::Clock;
@@ -62,29 +63,30 @@ impl Handler {
     pub async fn answer(&self, caller: Caller, request: &Parts) -> Answer {
         let asked = classify(&request.method, &request.uri);
         let document = asked.as_ref().map_or(Document::Other, document_of);
-        let answer = if caller.socket.is_none() || !is_for_metadata(request, &self.addresses) {
-            page(StatusCode::FORBIDDEN)
+        let is_seen = caller.origin != Origin::Unseen;
+        let answer = if is_seen && is_for_metadata(request, &self.addresses) {
+            self.answer_pod(&caller, &request.headers, asked).await
         } else {
-            self.answer_pod(caller.address, &request.headers, asked).await
+            page(StatusCode::FORBIDDEN)
         };
         self.requests.count(document, answer.status());
         let (method, path) = (&request.method, request.uri.path());
         let (peer, status) = (caller.address, answer.status().as_u16());
-        debug!(%peer, socket = ?caller.socket, %method, path, status, "answered");
+        debug!(%peer, origin = ?caller.origin, %method, path, status, "answered");
         answer
     }
 
     /// Answers a connection that the kernel saw leave a pod's own socket.
     async fn answer_pod(
         &self,
-        peer: IpAddr,
+        caller: &Caller,
         headers: &HeaderMap,
         asked: Result<Asked, Settled>,
     ) -> Answer {
         match asked {
-            Ok(Asked::Token) => self.issue_token(peer, headers),
-            Ok(asked) => self.read(peer, headers, Some(&asked)).await,
-            Err(Settled::NotFound) => self.read(peer, headers, None).await,
+            Ok(Asked::Token) => self.issue_token(caller, headers),
+            Ok(asked) => self.read(caller, headers, Some(&asked)).await,
+            Err(Settled::NotFound) => self.read(caller, headers, None).await,
             Err(Settled::MethodNotAllowed(methods)) => {
                 allow(StatusCode::METHOD_NOT_ALLOWED, methods.as_str())
             }
@@ -95,7 +97,7 @@ impl Handler {
     }
 
     /// A document, or (`None`) a path that has none: a bad token is told before either.
-    async fn read(&self, peer: IpAddr, headers: &HeaderMap, asked: Option<&Asked>) -> Answer {
+    async fn read(&self, caller: &Caller, headers: &HeaderMap, asked: Option<&Asked>) -> Answer {
         let deadline = Instant::now() + BUDGET;
         let has_token = headers.contains_key(TOKEN_HEADER);
         if !has_token {
@@ -106,12 +108,11 @@ impl Handler {
                 Some(_) => {}
             }
         }
-        let pod = match self.callers.identify(peer, deadline).await {
+        let pod = match self.callers.identify(caller, deadline).await {
             Ok(pod) => pod,
-            Err(Unidentified::Node) => return page(StatusCode::NOT_FOUND),
-            Err(unknown) => return unavailable(&unknown.to_string(), self.clock.now()),
+            Err(unidentified) => return self.answer_to_nobody(unidentified),
         };
-        let Some(valid) = self.check_token(peer, &pod, headers) else {
+        let Some(valid) = self.check_token(caller, &pod, headers) else {
             return page(StatusCode::UNAUTHORIZED);
         };
         if has_token && headers.contains_key(FORWARDED_FOR) {
@@ -124,6 +125,18 @@ impl Handler {
         match valid {
             Token::Absent => answer,
             Token::Valid(valid) => with_number(answer, TTL_HEADER, valid.remaining.as_secs()),
+        }
+    }
+
+    fn answer_to_nobody(&self, unidentified: Unidentified) -> Answer {
+        match unidentified {
+            Unidentified::Node => page(StatusCode::NOT_FOUND),
+            Unidentified::Unknown | Unidentified::Ambiguous => {
+                unavailable(&unidentified.to_string(), self.clock.now())
+            }
+            Unidentified::Spoofed | Unidentified::Unseen | Unidentified::NoPod => {
+                page(StatusCode::FORBIDDEN)
+            }
         }
     }
 

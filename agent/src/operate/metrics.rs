@@ -22,6 +22,9 @@ use prometheus_client::registry::Registry;
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;
 
+pub use self::identities::{Identified, Identities};
+
+mod identities;
 #[cfg(test)]
 mod tests;
 
@@ -202,6 +205,10 @@ pub struct Metrics {
     pub requests: Requests,
     /// Calls to STS.
     pub sts_requests: StsRequests,
+    /// What came of telling whose connections are.
+    pub identities: Identities,
+    /// 1 where pods are told apart by their source address alone.
+    pub source_ip_identity: Gauge,
     /// Sessions held.
     pub sessions: Gauge,
     /// Connections that left a pod for the proxy and did not arrive.
@@ -215,6 +222,8 @@ impl Default for Metrics {
             registry: Registry::with_prefix("podrole"),
             requests: Requests::default(),
             sts_requests: StsRequests::default(),
+            identities: Identities::default(),
+            source_ip_identity: Gauge::default(),
             sessions: Gauge::default(),
             redirects_lost: Counter::default(),
             guards_missing: Family::default(),
@@ -237,6 +246,16 @@ impl Metrics {
             "sts_requests",
             "AssumeRole calls that ended, without the AWS SDK's own retries",
             self.sts_requests.family.clone(),
+        );
+        registry.register(
+            "identities",
+            "What came of telling whose a request is, or whose a connection is that is refused at once",
+            self.identities.family.clone(),
+        );
+        registry.register(
+            "source_ip_identity",
+            "1 where pods are told apart by their source address alone (--identity source-ip)",
+            self.source_ip_identity.clone(),
         );
         registry.register(
             "sessions",

@@ -7,6 +7,7 @@ use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tracing::error;
 
+use crate::callers::Caller;
 use crate::callers::pods::Pod;
 use crate::metadata::protocol::{TTL_HEADER, Ttl};
 use crate::metadata::response::{Answer, page, plain, with_number};
@@ -35,15 +36,16 @@ impl Handler {
     }
 
     /// Waits for nothing: SDKs that miss this answer once do without tokens for ever.
-    pub(super) fn issue_token(&self, peer: IpAddr, headers: &HeaderMap) -> Answer {
+    pub(super) fn issue_token(&self, caller: &Caller, headers: &HeaderMap) -> Answer {
         if headers.contains_key(FORWARDED_FOR) {
             return page(StatusCode::FORBIDDEN);
         }
         let Ok(ttl) = Ttl::from_headers(headers) else {
             return page(StatusCode::BAD_REQUEST);
         };
-        let pod = self.callers.find(peer).ok();
-        let binding = pod.as_deref().map_or(Binding::Address(peer), of_pod);
+        let pod = self.callers.find(caller).ok();
+        let known = || pod.as_deref().map_or(Binding::Address(caller.address), of_pod);
+        let binding = of_cgroup(caller).unwrap_or_else(known);
         match self.keys.issue(&binding, ttl, self.clock.now()) {
             Ok(token) => with_number(plain(token), TTL_HEADER, ttl.as_secs().into()),
             Err(error) => {
@@ -56,7 +58,7 @@ impl Handler {
     /// `None` where a token is there and is not this pod's.
     pub(super) fn check_token(
         &self,
-        peer: IpAddr,
+        caller: &Caller,
         pod: &Pod,
         headers: &HeaderMap,
     ) -> Option<Token> {
@@ -65,22 +67,30 @@ impl Handler {
         if values.any(|other| other != token) {
             return None;
         }
-        self.valid_for_pod(token, pod)
-            .or_else(|| self.valid_for_address(token, peer, pod))
-            .map(Token::Valid)
+        let valid = match of_cgroup(caller) {
+            Some(binding) => self.valid_for(token, &binding),
+            None => self
+                .valid_for(token, &of_pod(pod))
+                .or_else(|| self.valid_for_address(token, caller.address, pod)),
+        };
+        valid.map(Token::Valid)
     }
 
-    fn valid_for_pod(&self, token: &HeaderValue, pod: &Pod) -> Option<Valid> {
-        self.keys.check(token.as_bytes(), &of_pod(pod), self.clock.now()).ok()
+    fn valid_for(&self, token: &HeaderValue, binding: &Binding<'_>) -> Option<Valid> {
+        self.keys.check(token.as_bytes(), binding, self.clock.now()).ok()
     }
 
     /// A token that was given before the pod was known is bound to its address. It is not for a pod
     /// that has the address now and was made later.
     fn valid_for_address(&self, token: &HeaderValue, peer: IpAddr, pod: &Pod) -> Option<Valid> {
-        let binding = Binding::Address(peer);
-        let valid = self.keys.check(token.as_bytes(), &binding, self.clock.now()).ok()?;
+        let valid = self.valid_for(token, &Binding::Address(peer))?;
         (pod.created <= valid.issued_at + CLOCK_SKEW).then_some(valid)
     }
+}
+
+/// By what the kernel said: known at once, whatever the API server has told yet.
+fn of_cgroup(caller: &Caller) -> Option<Binding<'_>> {
+    caller.origin.key().map(|key| Binding::Pod(key.as_str()))
 }
 
 fn of_pod(pod: &Pod) -> Binding<'_> {
