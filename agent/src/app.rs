@@ -30,9 +30,11 @@ use crate::callers::fresh::Fresh;
 use crate::callers::pods::Index;
 use crate::callers::watch::Watch;
 use crate::clock::Clock;
+use crate::credentials::aws::{Aws, ConfigError};
 use crate::credentials::broker::{Broker, Meters};
 use crate::credentials::sources::Sources;
-use crate::credentials::sts::{ConfigError, Sts};
+use crate::credentials::token_request::TokenRequests;
+use crate::credentials::tokens::Tokens;
 use crate::kernel::{Hook, KernelError, bpffs, sysctls};
 use crate::metadata::{Handler, KeyError, Keys, server};
 use crate::operate::admin;
@@ -92,13 +94,17 @@ impl Edges {
     ///
     /// # Errors
     /// Where the environment does not say how to reach them. That they answer is not needed yet.
-    pub async fn connect() -> Result<Self, Error> {
+    pub async fn connect(settings: &Settings) -> Result<Self, Error> {
         let clock = Clock::system();
         let kubernetes = kube::Client::try_default()
             .await
             .map_err(|error| Error::Kubernetes(Box::new(error)))?;
-        let sts = Sts::from_environment(clock.clone()).await?;
-        Ok(Self { clock, kubernetes, sources: Sources { sts } })
+        let aws = Aws::from_environment().await?;
+        let requests = settings.plan.token_requests.then(|| TokenRequests::new(kubernetes.clone()));
+        let kubelet = settings.kubelet_dir.clone();
+        let tokens = Tokens { kubelet, requests, clock: clock.clone() };
+        let sources = Sources::new(&aws, &tokens, &clock);
+        Ok(Self { clock, kubernetes, sources })
     }
 }
 
@@ -123,7 +129,7 @@ pub struct Bound {
 /// # Errors
 /// The first part that cannot be had; nothing is attached then.
 pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
-    let Edges { clock, kubernetes, sources } = edges;
+    let Edges { clock, kubernetes, mut sources } = edges;
     say_limits(&settings);
     let readiness = Readiness::default();
     let listen = listen::or_primary(settings.kernel.listen)?;
@@ -148,6 +154,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let known = callers.clone();
     metrics.ask(Arc::clone(&node.keeper.drops) as _, move || known.count());
     let meters = Meters { calls: metrics.sts_requests.clone(), held: metrics.sessions.clone() };
+    sources.sts.untagged = metrics.untagged_sessions.clone();
     let (broker, broker_task) = Broker::new(sources, clock.clone(), meters);
     let watch = Watch {
         client: kubernetes,

@@ -1,12 +1,23 @@
 //! The session: credentials of a role, named and tagged for the pod that has it.
 
 pub mod advice;
+pub mod aws;
 pub mod broker;
+mod classify;
+pub mod eks_pod_identity;
+#[cfg(test)]
+mod fake_aws;
+mod http_client;
+mod learned;
 pub mod plan;
 pub mod session;
 pub mod sources;
 pub mod sts;
+pub mod token_file;
+pub mod token_request;
+pub mod tokens;
 pub mod trust;
+pub mod web_identity;
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -5,10 +5,12 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser as _;
 use podrole::app::{self, Edges, inspect};
 use podrole::kernel::self_test::{probe, way};
 use podrole::kernel::{bpffs, clsact};
+use podrole::operate::core_dumps;
 use podrole::operate::shutdown::Signals;
 use podrole::operate::telemetry;
 use podrole::report::Chain;
@@ -41,12 +43,13 @@ fn agent(arguments: AgentArguments) -> ExitCode {
 }
 
 fn run(settings: Settings) -> anyhow::Result<()> {
+    core_dumps::forbid().context("cannot forbid core dumps (PR_SET_DUMPABLE)")?;
     telemetry::start(settings.log.format, settings.log.filter()?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::catch()?;
         info!(version = env!("CARGO_PKG_VERSION"), ?settings, "starting");
-        let edges = Edges::connect().await?;
+        let edges = Edges::connect(&settings).await?;
         app::build(settings, edges).await?.run(signals).await?;
         Ok(())
     })

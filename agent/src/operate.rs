@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod audit;
 pub mod control;
+pub mod core_dumps;
 pub mod events;
 pub mod metrics;
 pub mod readiness;

@@ -54,6 +54,8 @@ pub struct Settings {
     pub rules: Rules,
     /// How its session is asked for.
     pub plan: SessionPlan,
+    /// Where kubelet keeps pods' volumes.
+    pub kubelet_dir: PathBuf,
     /// What pods may read beside their role.
     pub metadata: MetadataSettings,
     /// What is logged, and how.
@@ -226,6 +228,7 @@ impl Settings {
     /// Every mistake, with its flag and what would be right.
     pub fn from_arguments(arguments: AgentArguments) -> Result<Self, Mistakes> {
         let mut check = Checker::default();
+        let sessions = sessions::check(arguments.sessions, &mut check);
         let settings = Self {
             node_name: check.require(
                 "--node-name",
@@ -236,7 +239,8 @@ impl Settings {
             socket: check.require("--socket", parse::absolute(arguments.socket.socket)),
             callers: callers::check(arguments.callers, &mut check),
             rules: roles::check(arguments.roles, &mut check),
-            plan: sessions::check(arguments.sessions, &mut check),
+            plan: sessions.plan,
+            kubelet_dir: sessions.kubelet_dir,
             metadata: metadata::check(arguments.metadata, &mut check),
             log: LogSettings::check(arguments.log, &mut check),
         };

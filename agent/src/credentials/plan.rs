@@ -1,22 +1,43 @@
-//! How a pod's session is asked for: its name and its tags. Pure.
+//! How a pod's session is asked for: its name, its tags, its limits. Pure.
+//!
+//! What AWS would refuse is refused here, with a message; nothing that a policy may be about is ever cut
+//! to fit.
+
+mod limits;
+mod name;
+
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
-
 use crate::callers::pods::{Pod, ProjectedToken};
-use crate::roles::{AssumeRole, Grant, Way};
+use crate::roles::{AssumeRole, Grant, RoleArn, Way};
 
+use self::name::session_name;
 use super::session::{
     AssumeRoleRequest, PodIdentityRequest, SessionRequest, Tag, TokenOwner, WebIdentityRequest,
 };
 
-/// The longest session name, in characters (AWS STS API Reference, "AssumeRole", `RoleSessionName`).
-const NAME_MAX: usize = 64;
+pub use self::limits::{TAG_VALUE_MAX, is_tag_character};
+
 /// Who a token for `AssumeRoleWithWebIdentity` is for.
 const STS_AUDIENCE: &str = "sts.amazonaws.com";
 /// Who a token for `AssumeRoleForPodIdentity` is for.
 const POD_IDENTITY_AUDIENCE: &str = "pods.eks.amazonaws.com";
+/// The most that STS gives a session that was assumed from another (IAM User Guide, "Role chaining").
+const CHAINED: Duration = Duration::from_hours(1);
+
+/// The keys of EKS Pod Identity (Amazon EKS User Guide, "Grant Pods access to AWS resources based on
+/// tags"), so that policies written for it work unchanged. Nobody else may set them.
+pub const POD_IDENTITY_KEYS: [&str; 6] = [
+    "eks-cluster-arn",
+    "eks-cluster-name",
+    "kubernetes-namespace",
+    "kubernetes-service-account",
+    "kubernetes-pod-name",
+    "kubernetes-pod-uid",
+];
 
 /// Which session tags are sent (`--session-tags`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,17 +50,31 @@ pub enum SessionTags {
     None,
 }
 
+/// The ARN of an EKS cluster: `arn:PARTITION:eks:REGION:ACCOUNT:cluster/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterArn {
+    arn: Box<str>,
+    /// `REGION/ACCOUNT/NAME`
+    place: Box<str>,
+}
+
 /// How a pod's session is asked for: the same for every pod of the node.
 #[derive(Clone, Debug)]
 pub struct SessionPlan {
     /// Which tags are sent.
     pub tags: SessionTags,
+    /// Whether a role that STS refuses with tags is asked for without them.
+    pub untagged_fallback: bool,
+    /// Whether sessions that a pod's own code assumes inherit the tags, unless the rule says it.
+    pub transitive: bool,
     /// For the tag `eks-cluster-name`.
     pub cluster_name: Option<Box<str>>,
     /// For the tag `eks-cluster-arn`; left out where it is not known.
-    pub cluster_arn: Option<Box<str>>,
+    pub cluster_arn: Option<ClusterArn>,
     /// How long a session lasts.
     pub duration: Duration,
+    /// Whether the API server is asked for tokens that no volume of the pod has.
+    pub token_requests: bool,
 }
 
 /// Why no session can be asked for.
@@ -48,6 +83,40 @@ pub enum PlanError {
     /// EKS is asked by the cluster's name.
     #[error("EKS Pod Identity needs the cluster's name; start the agent with --cluster-name")]
     NoClusterName,
+    /// The external id of an untagged chain names the cluster.
+    #[error(
+        "a target role without session tags gets an external id that names the cluster; start the agent with --cluster-arn, or set externalId"
+    )]
+    NoClusterArn,
+    /// No volume of the pod has the token that is needed.
+    #[error(
+        "the pod has no ServiceAccount token for {0}: the webhook that adds it did not see this pod; make the pod anew, or start the agent with --service-account-tokens=request"
+    )]
+    NoToken(Box<str>),
+    /// The target can never be assumed from the role.
+    #[error(
+        "{target} is in another partition than {role}, from where no role there can be assumed"
+    )]
+    OtherPartition {
+        /// The first role.
+        role: Box<RoleArn>,
+        /// The target.
+        target: Box<RoleArn>,
+    },
+    /// A tag's key is one of those that say who the pod is.
+    #[error("the session tag {0} says who the pod is, so nobody may set it; name it differently")]
+    ReservedTag(Box<str>),
+    /// Two tags differ by case only.
+    #[error("the session tag {0} is there twice; keys that differ by case only are one to STS")]
+    DuplicateTag(Box<str>),
+    /// STS would refuse it.
+    #[error("{what}: {why}")]
+    Limit {
+        /// What is wrong.
+        what: Box<str>,
+        /// What STS allows.
+        why: &'static str,
+    },
 }
 
 impl SessionPlan {
@@ -58,163 +127,157 @@ impl SessionPlan {
     pub fn request(&self, pod: &Pod, grant: &Grant) -> Result<SessionRequest, PlanError> {
         Ok(match &grant.way {
             Way::AssumeRole(call) => {
-                SessionRequest::AssumeRole(Box::new(self.assume_role(pod, call)))
+                SessionRequest::AssumeRole(Box::new(self.assume_role(pod, call)?))
             }
             Way::WebIdentity { role } => {
                 SessionRequest::WebIdentity(Box::new(WebIdentityRequest {
-                    pod: token_owner(pod, STS_AUDIENCE),
+                    pod: self.token_owner(pod, STS_AUDIENCE)?,
                     role: role.clone(),
                     name: session_name(&pod.namespace, &pod.name),
                     duration: self.duration,
                 }))
             }
             Way::PodIdentity => SessionRequest::PodIdentity(Box::new(PodIdentityRequest {
-                pod: token_owner(pod, POD_IDENTITY_AUDIENCE),
+                pod: self.token_owner(pod, POD_IDENTITY_AUDIENCE)?,
                 cluster_name: self.cluster_name.clone().ok_or(PlanError::NoClusterName)?,
             })),
         })
     }
 
-    fn assume_role(&self, pod: &Pod, call: &AssumeRole) -> AssumeRoleRequest {
-        let name = match self.tags {
-            SessionTags::Pod | SessionTags::None => session_name(&pod.namespace, &pod.name),
-            SessionTags::Workload => session_name(&pod.namespace, &pod.service_account),
-        };
-        AssumeRoleRequest {
-            role: call.role.clone(),
-            target: call.target.clone(),
-            name,
-            tags: self.tags_of(pod),
-            transitive: call.transitive.unwrap_or(false),
-            external_id: call.external_id.clone(),
-            duration: call.duration.unwrap_or(self.duration),
+    fn assume_role(&self, pod: &Pod, call: &AssumeRole) -> Result<AssumeRoleRequest, PlanError> {
+        let AssumeRole { role, target, .. } = call;
+        if let Some(target) = target.as_ref().filter(|to| to.partition() != role.partition()) {
+            return Err(PlanError::OtherPartition {
+                role: Box::new(role.clone()),
+                target: Box::new(target.clone()),
+            });
+        }
+        let duration = call.duration.unwrap_or(self.duration);
+        limits::check_duration(duration)?;
+        call.policy.as_deref().map_or(Ok(()), limits::check_policy)?;
+        call.external_id.as_deref().map_or(Ok(()), limits::check_external_id)?;
+        Ok(AssumeRoleRequest {
+            role: role.clone(),
+            target: target.clone(),
+            name: self.name(pod, call),
+            tags: self.all_tags(pod, call)?,
+            transitive: call.transitive.unwrap_or(self.transitive),
+            untagged_fallback: self.untagged_fallback,
+            external_id: self.external_id(pod, call)?,
+            duration: if target.is_some() { duration.min(CHAINED) } else { duration },
             policy: call.policy.clone(),
-        }
+        })
     }
 
-    /// The keys of EKS Pod Identity (Amazon EKS User Guide, "Grant Pods access to AWS resources based
-    /// on tags"), so that policies written for it work unchanged. No value needs cutting: Kubernetes
-    /// allows at most 253 characters where STS allows 256.
-    fn tags_of(&self, pod: &Pod) -> Vec<Tag> {
-        let mut tags = Vec::with_capacity(6);
-        let mut tag =
-            |key: &str, value: &str| tags.push(Tag { key: key.into(), value: value.into() });
-        if self.tags == SessionTags::None {
-            return tags;
-        }
-        if let Some(arn) = &self.cluster_arn {
-            tag("eks-cluster-arn", arn);
-        }
-        if let Some(name) = &self.cluster_name {
-            tag("eks-cluster-name", name);
-        }
-        tag("kubernetes-namespace", &pod.namespace);
-        tag("kubernetes-service-account", &pod.service_account);
-        if self.tags == SessionTags::Pod {
-            tag("kubernetes-pod-name", &pod.name);
-            tag("kubernetes-pod-uid", pod.uid.as_str());
-        }
-        tags
+    /// The same for the pod's whole life.
+    fn name(&self, pod: &Pod, call: &AssumeRole) -> Box<str> {
+        let own = match (&call.session_name, self.tags) {
+            (Some(chosen), _) => chosen,
+            (None, SessionTags::Pod | SessionTags::None) => &pod.name,
+            (None, SessionTags::Workload) => &pod.service_account,
+        };
+        session_name(&pod.namespace, own)
     }
-}
 
-fn token_owner(pod: &Pod, audience: &str) -> TokenOwner {
-    let fits = |token: &&ProjectedToken| token.audience.as_deref() == Some(audience);
-    TokenOwner {
-        uid: pod.uid.clone(),
-        namespace: pod.namespace.clone(),
-        name: pod.name.clone(),
-        service_account: pod.service_account.clone(),
-        mounted: pod.tokens.iter().find(fits).cloned(),
+    /// Of a chain without the six tags, what Pod Identity sends in their stead: the target can still
+    /// tell by `sts:ExternalId` whom it is for (Amazon EKS User Guide, "Access AWS resources using EKS
+    /// Pod Identity target IAM roles").
+    fn external_id(&self, pod: &Pod, call: &AssumeRole) -> Result<Option<Box<str>>, PlanError> {
+        let untagged = call.untagged || self.tags == SessionTags::None;
+        if call.external_id.is_some() || call.target.is_none() || !untagged {
+            return Ok(call.external_id.clone());
+        }
+        let ClusterArn { place, .. } = self.cluster_arn.as_ref().ok_or(PlanError::NoClusterArn)?;
+        let id = format!("{place}/{}/{}", pod.namespace, pod.service_account);
+        limits::check_external_id(&id)?;
+        Ok(Some(id.into()))
     }
-}
 
-/// `NAMESPACE@NAME`, which no two objects share since Kubernetes' names hold no `@`. One that is too
-/// long is cut and ends in a hash of the whole.
-fn session_name(namespace: &str, name: &str) -> Box<str> {
-    let whole = format!("{namespace}@{name}");
-    // Kubernetes' names are within STS's character class; this holds it, whatever comes.
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
-    let clean: String = whole.chars().map(|c| if allowed(c) { c } else { '-' }).collect();
-    if clean.len() <= NAME_MAX && clean == whole {
-        return clean.into();
+    fn all_tags(&self, pod: &Pod, call: &AssumeRole) -> Result<Vec<Tag>, PlanError> {
+        let mut tags = if call.untagged { Vec::new() } else { self.pod_tags(pod) };
+        for (key, value) in &call.tags {
+            if POD_IDENTITY_KEYS.iter().any(|own| own.eq_ignore_ascii_case(key)) {
+                return Err(PlanError::ReservedTag(key.clone()));
+            }
+            tags.push(Tag { key: key.clone(), value: value.clone() });
+        }
+        limits::check_tags(&tags)?;
+        Ok(tags)
     }
-    let hash = digest(&SHA256, whole.as_bytes());
-    let hash = hash.as_ref().first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
-    let cut: String = clean.chars().take(NAME_MAX - "-01234567".len()).collect();
-    format!("{cut}-{hash:08x}").into()
+
+    /// The six, as far as they are wanted and known. No value needs cutting: Kubernetes allows at most
+    /// 253 characters where STS allows 256.
+    fn pod_tags(&self, pod: &Pod) -> Vec<Tag> {
+        let (workload, own) = match self.tags {
+            SessionTags::Pod => (true, true),
+            SessionTags::Workload => (true, false),
+            SessionTags::None => (false, false),
+        };
+        let values = [
+            (workload, self.cluster_arn.as_ref().map(ClusterArn::as_str)),
+            (workload, self.cluster_name.as_deref()),
+            (workload, Some(&*pod.namespace)),
+            (workload, Some(&*pod.service_account)),
+            (own, Some(&*pod.name)),
+            (own, Some(pod.uid.as_str())),
+        ];
+        let tags = POD_IDENTITY_KEYS.into_iter().zip(values);
+        tags.filter_map(|(key, (is_wanted, value))| {
+            let value = value.filter(|_| is_wanted)?;
+            Some(Tag { key: key.into(), value: value.into() })
+        })
+        .collect()
+    }
+
+    fn token_owner(&self, pod: &Pod, audience: &str) -> Result<TokenOwner, PlanError> {
+        let fits = |token: &&ProjectedToken| token.audience.as_deref() == Some(audience);
+        let mounted = pod.tokens.iter().find(fits).cloned();
+        if mounted.is_none() && !self.token_requests {
+            return Err(PlanError::NoToken(audience.into()));
+        }
+        Ok(TokenOwner {
+            uid: pod.uid.clone(),
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            service_account: pod.service_account.clone(),
+            audience: audience.into(),
+            mounted,
+        })
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plan(tags: SessionTags) -> SessionPlan {
-        SessionPlan {
-            tags,
+impl SessionPlan {
+    /// What the flags' defaults make of a cluster called `prod`.
+    pub(crate) fn fixture() -> Self {
+        Self {
+            tags: SessionTags::Pod,
+            untagged_fallback: false,
+            transitive: false,
             cluster_name: Some("prod".into()),
-            cluster_arn: Some("arn:aws:eks:us-west-2:123456789012:cluster/prod".into()),
+            cluster_arn: ClusterArn::parse("arn:aws:eks:us-west-2:123456789012:cluster/prod"),
             duration: Duration::from_hours(1),
+            token_requests: false,
         }
     }
+}
 
-    fn role() -> AssumeRole {
-        AssumeRole::plain("arn:aws:iam::123456789012:role/web".parse().unwrap())
+impl ClusterArn {
+    /// Reads one; none where the text is something else.
+    #[must_use]
+    pub fn parse(arn: &str) -> Option<Self> {
+        let mut fields = arn.splitn(6, ':');
+        let (scheme, _partition, service) = (fields.next()?, fields.next()?, fields.next()?);
+        let (region, account, resource) = (fields.next()?, fields.next()?, fields.next()?);
+        let name = resource.strip_prefix("cluster/")?;
+        let is_whole = [region, account, name].iter().all(|part| !part.is_empty());
+        (scheme == "arn" && service == "eks" && is_whole)
+            .then(|| Self { arn: arn.into(), place: format!("{region}/{account}/{name}").into() })
     }
 
-    fn keys(request: &AssumeRoleRequest) -> Vec<&str> {
-        request.tags.iter().map(|tag| &*tag.key).collect()
-    }
-
-    #[test]
-    fn a_pods_session_bears_the_six_tags_of_pod_identity() {
-        let request = plan(SessionTags::Pod).assume_role(&Pod::fixture("uid-1", &[]), &role());
-        let six = [
-            "eks-cluster-arn",
-            "eks-cluster-name",
-            "kubernetes-namespace",
-            "kubernetes-service-account",
-            "kubernetes-pod-name",
-            "kubernetes-pod-uid",
-        ];
-        assert_eq!(keys(&request), six);
-        assert_eq!(&*request.name, "default@uid-1");
-    }
-
-    #[test]
-    fn pods_of_a_workload_share_a_session_and_others_do_not() {
-        let (a, b) = (Pod::fixture("a", &[]), Pod::fixture("b", &[]));
-        let other = Pod { service_account: "other".into(), ..Pod::fixture("c", &[]) };
-        let workload = plan(SessionTags::Workload);
-        assert_eq!(workload.assume_role(&a, &role()), workload.assume_role(&b, &role()));
-        assert_ne!(workload.assume_role(&a, &role()), workload.assume_role(&other, &role()));
-        let pod = plan(SessionTags::Pod);
-        assert_ne!(pod.assume_role(&a, &role()), pod.assume_role(&b, &role()));
-    }
-
-    #[test]
-    fn a_tag_whose_value_is_unknown_is_left_out() {
-        let plan = SessionPlan { cluster_arn: None, ..plan(SessionTags::Pod) };
-        let request = plan.assume_role(&Pod::fixture("a", &[]), &role());
-        assert!(!keys(&request).contains(&"eks-cluster-arn"));
-        assert!(keys(&plan_none().assume_role(&Pod::fixture("a", &[]), &role())).is_empty());
-    }
-
-    fn plan_none() -> SessionPlan {
-        plan(SessionTags::None)
-    }
-
-    #[test]
-    fn long_session_names_are_cut_readably_and_stay_apart() {
-        let long = "a".repeat(80);
-        let name = session_name("team", &long);
-        assert_eq!(name.len(), 64);
-        assert!(name.starts_with("team@aaaa"));
-        assert_ne!(name, session_name("team", &format!("{long}b")));
-        assert_eq!(name, session_name("team", &long));
-        assert_eq!(&*session_name("team", "web-0"), "team@web-0");
-        let full = "b".repeat(59);
-        assert_eq!(session_name("team", &full).len(), 64);
-        assert!(session_name("team", &full).ends_with('b'));
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.arn
     }
 }

@@ -31,6 +31,8 @@ pub struct AssumeRoleRequest {
     pub tags: Vec<Tag>,
     /// Whether all tags are named in `TransitiveTagKeys`.
     pub transitive: bool,
+    /// Whether it is asked for once more without tags where STS answers `AccessDenied`.
+    pub untagged_fallback: bool,
     /// `ExternalId`, of the last call.
     pub external_id: Option<Box<str>>,
     /// `DurationSeconds`, of the last call.
@@ -72,7 +74,9 @@ pub struct TokenOwner {
     pub name: Box<str>,
     /// Its ServiceAccount.
     pub service_account: Box<str>,
-    /// The volume whose token has the audience that is needed.
+    /// Who the token is for.
+    pub audience: Box<str>,
+    /// The volume whose token is for that audience.
     pub mounted: Option<ProjectedToken>,
 }
 
@@ -104,6 +108,16 @@ impl fmt::Display for SessionRequest {
 }
 
 impl SessionRequest {
+    /// The longest that credentials are kept before they are renewed, however long they last: EKS's own
+    /// agent renews its sessions of 6 h after 3 h, so that an association that was changed is noticed.
+    #[must_use]
+    pub const fn longest_kept(&self) -> Option<Duration> {
+        match self {
+            Self::AssumeRole(_) | Self::WebIdentity(_) => None,
+            Self::PodIdentity(_) => Some(Duration::from_hours(3)),
+        }
+    }
+
     /// The role that is asked for; EKS alone knows that of a Pod Identity association.
     #[must_use]
     pub fn role(&self) -> Option<&RoleArn> {
@@ -138,6 +152,7 @@ impl SessionRequest {
             name: name.into(),
             tags: Vec::new(),
             transitive: false,
+            untagged_fallback: false,
             external_id: None,
             duration: Duration::from_hours(1),
             policy: None,

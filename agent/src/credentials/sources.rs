@@ -1,21 +1,43 @@
 //! The sources of credentials behind one: the request says which.
 
+use super::aws::Aws;
+use super::eks_pod_identity::PodIdentity;
 use super::sts::Sts;
+use super::tokens::Tokens;
+use super::web_identity::WebIdentity;
 use super::{Credentials, FetchError, SessionRequest, Source};
 
-/// Every source that the agent has.
+use crate::clock::Clock;
+
+/// Every source that the agent has. Which of them are used is decided where rules are: a request for
+/// a source that `--sources` leaves out is never made.
 pub struct Sources {
     /// AssumeRole with the agent's own identity.
     pub sts: Sts,
+    /// `AssumeRoleWithWebIdentity` with the pod's token.
+    pub web_identity: WebIdentity,
+    /// `AssumeRoleForPodIdentity` with the pod's token.
+    pub pod_identity: PodIdentity,
+}
+
+impl Sources {
+    /// All of them, by the same way to AWS.
+    #[must_use]
+    pub fn new(aws: &Aws, tokens: &Tokens, clock: &Clock) -> Self {
+        Self {
+            sts: Sts::new(aws.clone(), clock.clone()),
+            web_identity: WebIdentity::new(aws.clone(), tokens.clone(), clock.clone()),
+            pod_identity: PodIdentity::new(aws, tokens.clone(), clock.clone()),
+        }
+    }
 }
 
 impl Source for Sources {
     async fn fetch(&self, request: &SessionRequest) -> Result<Credentials, FetchError> {
         match request {
             SessionRequest::AssumeRole(request) => self.sts.assume_role(request).await,
-            SessionRequest::WebIdentity(_) | SessionRequest::PodIdentity(_) => {
-                Err(FetchError::Unusable("this source is not there"))
-            }
+            SessionRequest::WebIdentity(request) => self.web_identity.fetch(request).await,
+            SessionRequest::PodIdentity(request) => self.pod_identity.fetch(request).await,
         }
     }
 }

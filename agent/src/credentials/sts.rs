@@ -1,66 +1,94 @@
-//! AssumeRole with the agent's own identity (AWS STS API Reference, "AssumeRole").
+//! AssumeRole with the agent's own identity, and from there the target role (AWS STS API Reference,
+//! "AssumeRole"; IAM User Guide, "Role chaining").
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_sts::Client;
-use aws_sdk_sts::error::{ProvideErrorMetadata as _, SdkError};
-use aws_sdk_sts::operation::assume_role::{AssumeRoleError, AssumeRoleOutput};
-use aws_sdk_sts::types::Tag;
-use secrecy::SecretString;
+use aws_sdk_sts::config::{Builder, SharedCredentialsProvider};
+use aws_sdk_sts::operation::assume_role::AssumeRoleOutput;
+use aws_sdk_sts::types;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
+use tracing::warn;
 
 use crate::clock::Clock;
-use crate::report::Chain;
+use crate::operate::metrics::Counter;
 use crate::roles::RoleArn;
 
+use super::aws::Aws;
+use super::classify::classify;
+use super::learned::{HOUR, Learned, Lesson};
+use super::session::Tag;
 use super::{AssumeRoleRequest, Credentials, FetchError};
 
-/// For the whole of one AssumeRole, the SDK's own retries included.
+/// For the whole of one session: both calls of a chain, each once more at most.
 const DEADLINE: Duration = Duration::from_secs(15);
-/// For one attempt of it.
-const ATTEMPT: Duration = Duration::from_secs(5);
-/// For finding the region, which may ask the metadata service.
-const REGION_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Why AWS cannot be asked at all.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// Neither the environment nor the metadata service names a region.
-    #[error(
-        "no AWS region: neither AWS_REGION, the shared configuration nor the metadata service names one; set AWS_REGION"
-    )]
-    NoRegion,
-}
+/// For the first session of a chain, which lives for one call: the least that STS gives.
+const FIRST_OF_CHAIN: Duration = Duration::from_mins(15);
+/// Of the size that STS allows for tags and policies, packed, in percent: beyond it, it is told.
+const PACKED_WARNING: i32 = 80;
 
 /// The source `sts`.
 pub struct Sts {
+    aws: Aws,
     client: Client,
     clock: Clock,
+    learned: Arc<Learned>,
+    /// Counts the sessions that were got without their tags.
+    pub untagged: Counter,
+}
+
+/// Whom STS takes the agent for (AWS STS API Reference, `GetCallerIdentity`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The ARN of the user or of the role's session.
+    pub arn: Box<str>,
+    /// The twelve digits of its account.
+    pub account: Box<str>,
+    /// Its partition, such as `aws`.
+    pub partition: Box<str>,
+}
+
+/// One call of AssumeRole.
+struct Call<'a> {
+    role: &'a RoleArn,
+    name: &'a str,
+    tags: &'a [Tag],
+    transitive: bool,
+    external_id: Option<&'a str>,
+    policy: Option<&'a str>,
+    duration: Duration,
 }
 
 impl Sts {
-    /// Takes region, endpoint and the agent's own credentials from where every AWS SDK takes them
-    /// (AWS SDKs and Tools Reference Guide, "Standardized credential providers").
-    ///
-    /// # Errors
-    /// [`ConfigError`] where no region is found.
-    pub async fn from_environment(clock: Clock) -> Result<Self, ConfigError> {
-        let timeouts =
-            TimeoutConfig::builder().operation_timeout(DEADLINE).operation_attempt_timeout(ATTEMPT);
-        let loading =
-            aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts.build()).load();
-        let config: SdkConfig =
-            timeout(REGION_DEADLINE, loading).await.map_err(|_| ConfigError::NoRegion)?;
-        if config.region().is_none() {
-            return Err(ConfigError::NoRegion);
-        }
-        Ok(Self { client: Client::new(&config), clock })
+    /// STS as `aws` reaches it.
+    #[must_use]
+    pub fn new(aws: Aws, clock: Clock) -> Self {
+        let client = Client::new(aws.config());
+        Self { aws, client, clock, learned: Arc::default(), untagged: Counter::default() }
     }
 
-    /// Asks once.
+    /// Whom STS takes the agent for. Nobody can be denied this question.
+    ///
+    /// # Errors
+    /// Where STS does not accept the agent's credentials, does not answer, or tells no ARN.
+    pub async fn identity(&self) -> Result<Identity, FetchError> {
+        let asked = self.client.get_caller_identity().send();
+        let answer = within_deadline(asked).await?.map_err(|error| classify(&error))?;
+        let arn = answer.arn.unwrap_or_default();
+        let mut fields = arn.split(':').skip(1);
+        match (fields.next(), answer.account) {
+            (Some(partition), Some(account)) => Ok(Identity {
+                partition: partition.into(),
+                account: account.into(),
+                arn: arn.into(),
+            }),
+            _ => Err(FetchError::Unusable("it names no identity")),
+        }
+    }
+
+    /// Asks for one session.
     ///
     /// # Errors
     /// Where STS refuses, does not answer, or answers what cannot be used.
@@ -68,34 +96,153 @@ impl Sts {
         &self,
         request: &AssumeRoleRequest,
     ) -> Result<Credentials, FetchError> {
-        let AssumeRoleRequest { role, name, tags, duration, .. } = request;
-        let tags = tags
-            .iter()
-            .map(|tag| Tag::builder().key(&*tag.key).value(&*tag.value).build())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| FetchError::Unusable("a session tag could not be built"))?;
-        let seconds = i32::try_from(duration.as_secs()).unwrap_or(i32::MAX);
-        let call = self
-            .client
+        self.aws.check_partition(&request.role)?;
+        within_deadline(self.tagged_or_not(request)).await?
+    }
+
+    async fn tagged_or_not(&self, request: &AssumeRoleRequest) -> Result<Credentials, FetchError> {
+        let AssumeRoleRequest { role, tags, untagged_fallback, .. } = request;
+        let may_leave_out = *untagged_fallback && !tags.is_empty();
+        if may_leave_out && self.learned.knows(role, Lesson::Untagged) {
+            return self.chain(request, &[]).await.inspect(|_| self.note_untagged(role));
+        }
+        match self.chain(request, tags).await {
+            Err(FetchError::Refused { code, .. }) if may_leave_out && &*code == "AccessDenied" => {
+                let credentials = self.chain(request, &[]).await?;
+                self.learned.note(role, Lesson::Untagged);
+                self.note_untagged(role);
+                Ok(credentials)
+            }
+            other => other,
+        }
+    }
+
+    fn note_untagged(&self, role: &RoleArn) {
+        self.untagged.inc();
+        warn!(
+            %role,
+            "STS refuses this role with session tags, so its session has none: let its trust policy allow sts:TagSession"
+        );
+    }
+
+    /// The session of the request's role, and from there that of its target.
+    async fn chain(
+        &self,
+        request: &AssumeRoleRequest,
+        tags: &[Tag],
+    ) -> Result<Credentials, FetchError> {
+        let AssumeRoleRequest { role, target, name, transitive, .. } = request;
+        let whole = Call {
+            role,
+            name,
+            tags,
+            transitive: *transitive,
+            external_id: request.external_id.as_deref(),
+            policy: request.policy.as_deref(),
+            duration: request.duration,
+        };
+        let Some(target) = target else { return self.call(&self.client, &whole).await };
+        let first = Call { external_id: None, policy: None, duration: FIRST_OF_CHAIN, ..whole };
+        let session = self.call(&self.client, &first).await?;
+        // Transitive tags come along by themselves, and STS refuses them when they are sent again.
+        let tags = if *transitive { &[] } else { tags };
+        let second = Call { role: target, tags, ..whole };
+        self.call(&self.client_of(&session), &second).await
+    }
+
+    /// One call, and once more for an hour where the role's sessions may not last longer.
+    async fn call(&self, client: &Client, call: &Call<'_>) -> Result<Credentials, FetchError> {
+        let duration = self.learned.duration(call.role, call.duration);
+        match self.send(client, call, duration).await {
+            Err(error) if duration > HOUR && is_too_long(&error) => {
+                self.learned.note_hour(call.role, &error);
+                self.send(client, call, HOUR).await
+            }
+            other => other,
+        }
+    }
+
+    async fn send(
+        &self,
+        client: &Client,
+        call: &Call<'_>,
+        duration: Duration,
+    ) -> Result<Credentials, FetchError> {
+        let Call { role, name, tags, transitive, external_id, policy, duration: _ } = call;
+        let keys = tags.iter().filter(|_| *transitive).map(|tag| tag.key.to_string());
+        let keys: Vec<String> = keys.collect();
+        let tags = tags.iter().map(tag).collect::<Result<Vec<_>, _>>()?;
+        let sent = client
             .assume_role()
             .role_arn(role.as_str())
-            .role_session_name(&**name)
-            .duration_seconds(seconds)
+            .role_session_name(*name)
+            .duration_seconds(seconds(duration))
             .set_tags((!tags.is_empty()).then_some(tags))
+            .set_transitive_tag_keys((!keys.is_empty()).then_some(keys))
+            .set_external_id(external_id.map(str::to_owned))
+            .set_policy(policy.map(str::to_owned))
             .send();
-        let answered = timeout(DEADLINE, call)
-            .await
-            .map_err(|_| FetchError::Unavailable("no answer within 15 s".into()))?;
-        read(answered.map_err(|error| classify(&error))?, role, self.clock.now())
+        let answer = sent.await.map_err(|error| classify(&error))?;
+        tell_packed_size(&answer, role);
+        read(answer.credentials, role, self.clock.now())
+    }
+
+    /// A client that signs with a session that was just got.
+    fn client_of(&self, session: &Credentials) -> Client {
+        let credentials = aws_sdk_sts::config::Credentials::new(
+            &*session.access_key_id,
+            session.secret_access_key.expose_secret(),
+            Some(session.session_token.expose_secret().to_owned()),
+            Some(session.expiration),
+            "podrole",
+        );
+        let provider = SharedCredentialsProvider::new(credentials);
+        let config = Builder::from(self.aws.config()).credentials_provider(provider);
+        Client::from_conf(config.build())
     }
 }
 
-fn read(
-    answer: AssumeRoleOutput,
+impl Learned {
+    pub(super) fn note_hour(&self, role: &RoleArn, why: &FetchError) {
+        self.note(role, Lesson::AnHour);
+        warn!(%role, %why, "its sessions are asked for one hour instead");
+    }
+}
+
+async fn within_deadline<T>(asked: impl Future<Output = T>) -> Result<T, FetchError> {
+    let late = |_| FetchError::Unavailable("no answer within 15 s".into());
+    timeout(DEADLINE, asked).await.map_err(late)
+}
+
+fn tag(tag: &Tag) -> Result<types::Tag, FetchError> {
+    let built = types::Tag::builder().key(&*tag.key).value(&*tag.value).build();
+    built.map_err(|_| FetchError::Unusable("a session tag could not be built"))
+}
+
+pub(super) fn seconds(duration: Duration) -> i32 {
+    i32::try_from(duration.as_secs()).unwrap_or(i32::MAX)
+}
+
+/// STS says so of the role's `MaxSessionDuration` and of the hour that role chaining has.
+pub(super) fn is_too_long(error: &FetchError) -> bool {
+    matches!(error, FetchError::Refused { code, message }
+        if &**code == "ValidationError" && message.contains("DurationSeconds exceeds"))
+}
+
+fn tell_packed_size(answer: &AssumeRoleOutput, role: &RoleArn) {
+    #[expect(deprecated, reason = "not every partition has its successor yet")]
+    let packed = answer.packed_policy_size.max(answer.session_token_utilization);
+    if let Some(percent) = packed.filter(|percent| *percent > PACKED_WARNING) {
+        warn!(%role, percent, "session tags and policy take nearly all of the size that STS allows");
+    }
+}
+
+pub(super) fn read(
+    given: Option<types::Credentials>,
     role: &RoleArn,
     obtained: SystemTime,
 ) -> Result<Credentials, FetchError> {
-    let given = answer.credentials.ok_or(FetchError::Unusable("it has no credentials"))?;
+    let given = given.ok_or(FetchError::Unusable("it has no credentials"))?;
     let expiration = SystemTime::try_from(given.expiration)
         .map_err(|_| FetchError::Unusable("its expiration is no time"))?;
     let complete = [&given.access_key_id, &given.secret_access_key, &given.session_token];
@@ -112,48 +259,5 @@ fn read(
     })
 }
 
-/// Only what names a fault of the request is a refusal; what may pass, and what is not known, may be
-/// asked again.
-fn classify(error: &SdkError<AssumeRoleError>) -> FetchError {
-    if let SdkError::ResponseError(_) = error {
-        // Its details may quote the answer, which may hold a secret.
-        return FetchError::Unusable("it is no answer to AssumeRole");
-    }
-    let Some(service) = error.as_service_error() else {
-        return FetchError::Unavailable(Chain(error).to_string().into());
-    };
-    if error.raw_response().is_some_and(|response| response.status().is_success()) {
-        return FetchError::Unusable("it is no answer to AssumeRole");
-    }
-    let code: Arc<str> = service.code().unwrap_or("Unknown").into();
-    let message: Arc<str> = service.message().unwrap_or("AWS gave no message").into();
-    let failed = match error {
-        SdkError::ServiceError(failed) => failed.raw().status().as_u16(),
-        _ => 0,
-    };
-    match &*code {
-        "AccessDenied" | "ValidationError" | "PackedPolicyTooLarge" | "MalformedPolicyDocument" => {
-            FetchError::Refused { code, message }
-        }
-        "RegionDisabledException" => FetchError::RegionDisabled { message },
-        // AWS General Reference, "Troubleshoot signed requests": what is said of the time of signing.
-        "SignatureDoesNotMatch" if message.starts_with("Signature ") => {
-            FetchError::ClockSkew { code, message }
-        }
-        "RequestExpired" | "RequestTimeTooSkewed" | "RequestInTheFuture" => {
-            FetchError::ClockSkew { code, message }
-        }
-        "ExpiredToken"
-        | "ExpiredTokenException"
-        | "InvalidClientTokenId"
-        | "SignatureDoesNotMatch"
-        | "UnrecognizedClientException" => FetchError::NodeCredentials { code, message },
-        "Throttling"
-        | "ThrottlingException"
-        | "TooManyRequestsException"
-        | "RequestLimitExceeded"
-        | "SlowDown" => FetchError::Throttled { code, message },
-        _ if failed == 429 => FetchError::Throttled { code, message },
-        _ => FetchError::Unavailable(format!("{code}: {message}").into()),
-    }
-}
+#[cfg(test)]
+mod tests;

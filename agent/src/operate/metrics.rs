@@ -211,6 +211,8 @@ pub struct Metrics {
     pub source_ip_identity: Gauge,
     /// Sessions held.
     pub sessions: Gauge,
+    /// Sessions got without their tags.
+    pub untagged_sessions: Counter,
     /// Connections that left a pod for the proxy and did not arrive.
     pub redirects_lost: Counter,
     guards_missing: Family<Labels<1>, Gauge>,
@@ -225,6 +227,7 @@ impl Default for Metrics {
             identities: Identities::default(),
             source_ip_identity: Gauge::default(),
             sessions: Gauge::default(),
+            untagged_sessions: Counter::default(),
             redirects_lost: Counter::default(),
             guards_missing: Family::default(),
         };
@@ -261,6 +264,11 @@ impl Metrics {
             "sessions",
             "Sessions whose credentials are held now",
             self.sessions.clone(),
+        );
+        registry.register(
+            "untagged_sessions",
+            "Sessions got without their session tags, since STS refused the role with them",
+            self.untagged_sessions.clone(),
         );
         registry.register(
             "redirects_lost",

@@ -98,7 +98,33 @@ fn a_cluster_name_is_needed_only_for_tags() {
     let mistakes = settings(&["--node-name=n", "--cluster-name=a\nb"]).unwrap_err().to_string();
     assert!(mistakes.contains("no session tag"), "{mistakes}");
     refused(&["--cluster-arn=prod"], "--cluster-arn", "no ARN");
+    refused(&["--cluster-arn=arn:aws:eks:us-west-2::cluster/c"], "--cluster-arn", "no ARN");
+}
+
+#[test]
+fn session_tags_may_be_left_out_where_they_are_refused() {
+    let of = |value: &str| {
+        let plan = with(&[&format!("--session-tags={value}")]).unwrap().plan;
+        (plan.tags, plan.untagged_fallback)
+    };
+    assert_eq!(of("workload"), (SessionTags::Workload, false));
+    assert_eq!(of("pod,untagged-fallback"), (SessionTags::Pod, true));
     refused(&["--session-tags=some"], "--session-tags", "unknown");
+    refused(&["--session-tags=pod,none"], "--session-tags", "unknown");
+    refused(&["--session-tags=none,untagged-fallback"], "--session-tags", "leave one");
+    assert!(!with(&[]).unwrap().plan.transitive);
+    assert!(with(&["--transitive-session-tags=true"]).unwrap().plan.transitive);
+    refused(&["--transitive-session-tags=1"], "--transitive-session-tags", "neither");
+}
+
+#[test]
+fn tokens_are_those_of_kubelet_unless_others_are_asked_for() {
+    let defaults = with(&[]).unwrap();
+    assert_eq!(defaults.kubelet_dir, PathBuf::from("/var/lib/kubelet"));
+    assert!(!defaults.plan.token_requests);
+    assert!(with(&["--service-account-tokens=request"]).unwrap().plan.token_requests);
+    refused(&["--service-account-tokens=all"], "--service-account-tokens", "unknown");
+    refused(&["--kubelet-dir=kubelet"], "--kubelet-dir", "absolute");
 }
 
 #[test]

@@ -18,13 +18,26 @@ const FENCES: [Fence; 6] = [
     Fence { words: &["aya", "aya_*"], inside: &["kernel"], outside: &[] },
     Fence {
         words: &["kube", "k8s_openapi"],
-        inside: &["app", "callers/watch", "roles/associations", "operate/events"],
+        inside: &[
+            "app",
+            "callers/watch",
+            "credentials/token_request",
+            "roles/associations",
+            "operate/events",
+        ],
         outside: &[],
     },
     Fence {
-        words: &["aws_config", "aws_sdk_*"],
+        words: &["aws_config", "aws_sdk_*", "aws_smithy_*"],
         inside: &["credentials/"],
-        outside: &["credentials/broker", "credentials/session"],
+        outside: &[
+            "credentials/broker",
+            "credentials/plan",
+            "credentials/session",
+            "credentials/token_file",
+            "credentials/token_request",
+            "credentials/tokens",
+        ],
     },
     Fence {
         words: &["hyper", "hyper_util"],
@@ -107,6 +120,7 @@ mod tests {
         check("callers/attest.rs", "use aya::maps;", &["aya"]);
         check("roles/decide.rs", "fn f(x: &kube::Error) {}", &["kube"]);
         check("credentials/broker.rs", "use aws_sdk_sts as sts;", &["aws_sdk_sts"]);
+        check("credentials/sts.rs", "use kube::Client;", &["kube"]);
         check(
             "metadata/handler.rs",
             "use hyper::Request;\nuse aya_obj::btf;",

@@ -34,6 +34,7 @@ fn owner() -> TokenOwner {
         namespace: "shop".into(),
         name: "web-0".into(),
         service_account: "web".into(),
+        audience: "sts.amazonaws.com".into(),
         mounted: None,
     }
 }

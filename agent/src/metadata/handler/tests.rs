@@ -14,7 +14,6 @@ use crate::callers::fresh::Fresh;
 use crate::callers::pod_key::PodKey;
 use crate::callers::pods::{Event, Index};
 use crate::credentials::broker::Meters;
-use crate::credentials::plan::SessionTags;
 use crate::credentials::{Credentials, FetchError, SessionRequest, Source};
 use crate::operate::events::{Reason, Unwritten};
 use crate::operate::metrics::Identities;
@@ -90,12 +89,7 @@ fn bench() -> Bench {
         ),
         addresses: vec!["169.254.169.254".parse().unwrap()],
         roles: Roles::new(rules),
-        plan: SessionPlan {
-            tags: SessionTags::Pod,
-            cluster_name: Some("prod".into()),
-            cluster_arn: None,
-            duration: Duration::from_hours(1),
-        },
+        plan: SessionPlan::fixture(),
         broker,
         clock,
         started: start,
