@@ -159,8 +159,8 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let watch = Watch {
         client: kubernetes,
         node_name: settings.node_name.clone(),
-        annotations: settings.rules.keys.all().map(str::to_owned).collect(),
-        labels: std::collections::HashSet::new(),
+        annotations: settings.rules.keys.of_pods().map(str::to_owned).collect(),
+        labels: settings.rules.tags.pod.iter().map(|(label, _)| label.to_string()).collect(),
         fresh,
         index,
     };
@@ -313,7 +313,7 @@ fn serve_pods(
 
 fn say_limits(settings: &Settings) {
     warn!(
-        "this version reads roles from pod annotations alone and enforces no namespace policy: a pod may name any role that this node may assume"
+        "this version reads no RoleAssociations, Namespaces or ServiceAccounts yet: roles come from pod annotations and --default-role, and --permitted-roles and --namespace-policy alone restrict them"
     );
     if settings.callers.identity == IdentityMode::SourceIp {
         warn!(

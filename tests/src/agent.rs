@@ -66,6 +66,7 @@ impl<'c> AgentBuilder<'c> {
             ("--listen", NODE_ADDRESSES[1].to_owned()),
             ("--cluster-name", CLUSTER_NAME.to_owned()),
             ("--cluster-arn", CLUSTER_ARN.to_owned()),
+            ("--permitted-roles", ".*".to_owned()),
             ("--log-format", "text".to_owned()),
         ];
         let keys = node::Keys::of_environment();

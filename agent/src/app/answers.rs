@@ -64,7 +64,7 @@ impl Knowing {
         let (verdict, grant, reason) = match &decision {
             Decision::Granted(grant) => (Verdict::Granted, Some(grant), None),
             Decision::Refused(refusal) => (Verdict::Refused, None, Some(refusal.to_string())),
-            Decision::NotYet(what) => (Verdict::NotYet, None, Some((*what).to_owned())),
+            Decision::NotYet(what) => (Verdict::NotYet, None, Some(what.to_string())),
             Decision::None => (Verdict::None, None, None),
         };
         PodStatus {

@@ -129,9 +129,9 @@ impl SessionPlan {
             Way::AssumeRole(call) => {
                 SessionRequest::AssumeRole(Box::new(self.assume_role(pod, call)?))
             }
-            Way::WebIdentity { role } => {
+            Way::WebIdentity { role, audience } => {
                 SessionRequest::WebIdentity(Box::new(WebIdentityRequest {
-                    pod: self.token_owner(pod, STS_AUDIENCE)?,
+                    pod: self.token_owner(pod, audience.as_deref().unwrap_or(STS_AUDIENCE))?,
                     role: role.clone(),
                     name: session_name(&pod.namespace, &pod.name),
                     duration: self.duration,

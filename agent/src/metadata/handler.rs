@@ -147,7 +147,7 @@ impl Handler {
                 return self.role_refused(pod, &refusal);
             }
             Decision::NotYet(what) if concerns_role(asked) => {
-                return unavailable(what, self.clock.now());
+                return unavailable(&what.to_string(), self.clock.now());
             }
             Decision::None | Decision::Refused(_) | Decision::NotYet(_) => None,
         };

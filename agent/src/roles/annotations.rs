@@ -1,25 +1,49 @@
 //! The annotations that kube2iam and kiam made common, under a prefix that clusters may change.
 
 use super::arn::{ArnError, BaseRoleArn, RoleArn};
+use super::facts::IMDS_V1_ANNOTATION;
+
+/// The shortest and longest external id, in characters (AWS STS API Reference, "AssumeRole").
+const EXTERNAL_ID: std::ops::RangeInclusive<usize> = 2..=1224;
+
+/// On a ServiceAccount: the role of its pods (IAM roles for service accounts).
+pub const SERVICE_ACCOUNT_ROLE: &str = "eks.amazonaws.com/role-arn";
+/// On a ServiceAccount: who its pods' tokens are for, if not AWS STS.
+pub const SERVICE_ACCOUNT_AUDIENCE: &str = "eks.amazonaws.com/audience";
 
 /// The names of the annotations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keys {
     /// On a pod: the role that it asks for; a name, a path and name, or an ARN.
     pub role: Box<str>,
+    /// On a pod: the external id that the role's trust policy demands.
+    pub external_id: Box<str>,
+    /// On a pod: what its session is to be called.
+    pub session_name: Box<str>,
+    /// On a Namespace: kiam's regular expression.
+    pub permitted: Box<str>,
+    /// On a Namespace: kube2iam's list of globs.
+    pub allowed_roles: Box<str>,
 }
 
 impl Keys {
     /// The names under `prefix`: `iam.amazonaws.com` unless the cluster changed it.
     #[must_use]
     pub fn with_prefix(prefix: &str) -> Self {
-        Self { role: format!("{prefix}/role").into() }
+        let key = |name: &str| format!("{prefix}/{name}").into();
+        Self {
+            role: key("role"),
+            external_id: key("external-id"),
+            session_name: key("session-name"),
+            permitted: key("permitted"),
+            allowed_roles: key("allowed-roles"),
+        }
     }
 
-    /// All of them.
-    pub fn all(&self) -> impl Iterator<Item = &str> {
-        let Self { role } = self;
-        [&**role].into_iter()
+    /// Those that are read of pods.
+    pub fn of_pods(&self) -> impl Iterator<Item = &str> {
+        let Self { role, external_id, session_name, permitted: _, allowed_roles: _ } = self;
+        [&**role, external_id, session_name, IMDS_V1_ANNOTATION].into_iter()
     }
 }
 
@@ -53,6 +77,24 @@ pub fn role(value: &str, base: Option<&BaseRoleArn>) -> Result<RoleArn, RoleErro
     base.role(value.strip_prefix('/').unwrap_or(value)).map_err(RoleError::Arn)
 }
 
+/// Why an external id is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an external id is 2 to 1224 of letters, digits and _+=,.@:/-")]
+pub struct ExternalIdError;
+
+/// Checks what STS checks, so that the refusal comes before the call and says where it is from.
+///
+/// # Errors
+/// Where STS would refuse it.
+pub fn check_external_id(id: &str) -> Result<(), ExternalIdError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_+=,.@:/-".contains(c);
+    if EXTERNAL_ID.contains(&id.len()) && id.chars().all(allowed) {
+        Ok(())
+    } else {
+        Err(ExternalIdError)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +122,15 @@ mod tests {
         assert_eq!(role("we b", Some(&base())), Err(RoleError::Arn(ArnError::Name)));
         assert_eq!(role("//web", Some(&base())), Err(RoleError::Arn(ArnError::Path)));
         assert_eq!(role("arn:aws:iam::1:role/x", None), Err(RoleError::Arn(ArnError::Account)));
+    }
+
+    #[test]
+    fn external_ids_are_what_sts_takes() {
+        for id in ["ab", "a/b:c=d,e.f@g-h_i+j", &"x".repeat(1224)] {
+            assert_eq!(check_external_id(id), Ok(()), "{id:?}");
+        }
+        for id in ["", "a", "a b", "a\n", "é1", &"x".repeat(1225)] {
+            assert_eq!(check_external_id(id), Err(ExternalIdError), "{id:?}");
+        }
     }
 }

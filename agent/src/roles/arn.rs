@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
+use serde::{Serialize, Serializer};
+
 /// The longest role name IAM allows, in characters.
 const NAME_MAX: usize = 64;
 /// The longest path IAM allows, in characters, its slashes included.
@@ -83,6 +85,12 @@ impl fmt::Display for RoleArn {
     }
 }
 
+impl Serialize for RoleArn {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.arn)
+    }
+}
+
 impl FromStr for RoleArn {
     type Err = ArnError;
 
@@ -159,6 +167,20 @@ impl BaseRoleArn {
     /// What is wrong with the name or its path.
     pub fn role(&self, path_and_name: &str) -> Result<RoleArn, ArnError> {
         format!("{}{path_and_name}", self.0).parse()
+    }
+
+    /// The base of the roles without a path of an account.
+    ///
+    /// # Errors
+    /// What is wrong with the partition or the account.
+    pub fn of_account(partition: &str, account: &str) -> Result<Self, ArnError> {
+        format!("arn:{partition}:iam::{account}:role/").parse()
+    }
+
+    /// With its last slash.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

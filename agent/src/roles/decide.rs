@@ -1,101 +1,131 @@
-//! The decision: rules in order, the first that applies wins. A rule that applies and is refused or
-//! malformed ends the search; only absence goes on.
+//! The decision: rules in order, the first that applies wins. A rule that applies and is refused,
+//! malformed or not yet known ends the search; only absence goes on.
+
+use std::sync::Arc;
 
 use crate::callers::pods::Pod;
 
-use super::annotations::{self, Keys, RoleError};
+use super::annotations::Keys;
 use super::arn::BaseRoleArn;
-use super::grant::{AssumeRole, Grant, Rule, Way};
+use super::default_role::DefaultRole;
+use super::facts::{Cause, Facts, Missing, Subject};
+use super::grant::{Rule, SourceName};
+use super::restrictions::Restrictions;
+use super::rules;
+use super::trace::{Absence, Decision, Step, Trace, Verdict};
 
-/// How much of an annotation a refusal shows, in characters: one may have 256 KiB.
-const SHOWN: usize = 128;
-
-/// What the rules need to know beside the pod.
+/// How roles are decided: the same for every pod of the node.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// The names of the annotations.
     pub keys: Keys,
     /// What bare role names are completed with.
-    pub base: Option<BaseRoleArn>,
+    pub base: Base,
+    /// Which sources may be used; the rules of others do not exist.
+    pub sources: Vec<SourceName>,
+    /// Which roles a pod's annotation may name.
+    pub restrictions: Restrictions,
+    /// For pods that nothing maps.
+    pub default_role: Option<DefaultRole>,
+    /// Labels that become session tags.
+    pub tags: LabelTags,
+    /// Whether a pod's token may be asked for by podrole itself (`--service-account-tokens=request`),
+    /// so that pods without one of their own are looked at too.
+    pub requests_tokens: bool,
 }
 
-/// What the rules say of a pod.
+/// What bare role names are completed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// It has a role.
-    Granted(Grant),
-    /// No rule applies: it has none.
+pub enum Base {
+    /// Nothing: roles are written as ARNs.
     None,
-    /// A rule applies and gives it none.
-    Refused(Refusal),
-    /// What a rule needs to know is not there yet; this says what.
-    NotYet(&'static str),
+    /// This.
+    Given(BaseRoleArn),
+    /// The account and partition of the agent's own identity (`auto`), once they are known.
+    Own,
 }
 
-/// Why a pod that a role was asked for has none. Its text is for the operator.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("annotation {key}={value:?} of the pod is refused: {reason}")]
-pub struct Refusal {
-    /// The annotation.
-    pub key: Box<str>,
-    /// Its value, or the beginning of a long one.
-    pub value: Box<str>,
-    /// What is wrong with it.
-    pub reason: RoleError,
+/// Labels that become session tags: each with the tag's key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LabelTags {
+    /// Of the pod.
+    pub pod: Vec<(Arc<str>, Arc<str>)>,
+    /// Of its Namespace.
+    pub namespace: Vec<(Arc<str>, Arc<str>)>,
 }
 
 impl Rules {
     /// Decides for one pod.
     #[must_use]
-    pub fn decide(&self, pod: &Pod) -> Decision {
-        let Some(value) = pod.annotations.get(&self.keys.role) else {
-            return Decision::None;
+    pub fn decide(&self, pod: &Pod, facts: &Facts) -> Decision {
+        let decision = |rule| self.ask(rule, pod, facts).decision();
+        Rule::ALL.into_iter().find_map(decision).unwrap_or(Decision::None)
+    }
+
+    /// Decides for one pod, and says what each rule said.
+    #[must_use]
+    pub fn trace(&self, pod: &Pod, facts: &Facts) -> Trace {
+        let mut decision = None;
+        let steps = Rule::ALL.map(|rule| {
+            if decision.is_some() {
+                return Step { rule, verdict: Verdict::NotAsked };
+            }
+            let verdict = self.ask(rule, pod, facts);
+            decision = verdict.clone().decision();
+            Step { rule, verdict }
+        });
+        Trace { steps: steps.into(), decision: decision.unwrap_or(Decision::None) }
+    }
+
+    fn ask(&self, rule: Rule, pod: &Pod, facts: &Facts) -> Verdict {
+        let source = rule.source();
+        if !self.sources.contains(&source) {
+            return Verdict::Absent(Absence::NoSource(source));
+        }
+        // What the node gives to whatever shares its network must be said of that very workload.
+        if pod.host_network && !matches!(rule, Rule::RoleAssociation | Rule::PodAnnotation) {
+            return Verdict::Absent(Absence::HostNetwork);
+        }
+        let verdict = match rule {
+            Rule::RoleAssociation => rules::role_association(self, pod, facts),
+            Rule::PodAnnotation => rules::pod_annotation(self, pod, facts),
+            Rule::PodIdentity => Ok(rules::pod_identity(pod)),
+            Rule::ServiceAccountAnnotation => rules::service_account_annotation(self, pod, facts),
+            Rule::DefaultRole => rules::default_role(self, pod, facts),
         };
-        match annotations::role(value, self.base.as_ref()) {
-            Ok(role) => Decision::Granted(Grant {
-                rule: Rule::PodAnnotation,
-                way: Way::AssumeRole(Box::new(AssumeRole::plain(role))),
-            }),
-            Err(reason) => Decision::Refused(Refusal {
-                key: self.keys.role.clone(),
-                value: value.chars().take(SHOWN).collect(),
-                reason,
-            }),
+        verdict.unwrap_or_else(Verdict::NotYet)
+    }
+
+    /// What bare names are completed with, if anything.
+    ///
+    /// # Errors
+    /// Where that is not known yet.
+    pub(super) fn base<'a>(&'a self, facts: &'a Facts) -> Result<Option<&'a BaseRoleArn>, Missing> {
+        const UNKNOWN: Missing =
+            Missing { subject: Subject::OwnIdentity, cause: Cause::Unanswered };
+        match &self.base {
+            Base::None => Ok(None),
+            Base::Given(base) => Ok(Some(base)),
+            Base::Own => facts.own_base.as_ref().map(Some).ok_or(UNKNOWN),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rules() -> Rules {
-        Rules {
+impl Rules {
+    /// Bare names are of account 123456789012; namespaces need no policy.
+    pub(crate) fn fixture() -> Self {
+        Self {
             keys: Keys::with_prefix("iam.amazonaws.com"),
-            base: Some("arn:aws:iam::123456789012:role/".parse().unwrap()),
+            base: Base::Given("arn:aws:iam::123456789012:role/".parse().unwrap()),
+            sources: SourceName::ALL.into(),
+            restrictions: Restrictions::off(),
+            default_role: None,
+            tags: LabelTags::default(),
+            requests_tokens: false,
         }
     }
-
-    #[test]
-    fn a_pod_without_the_annotation_has_no_role() {
-        let pod = Pod::fixture("a", &[]).annotated("example.com/role", "web");
-        assert_eq!(rules().decide(&pod), Decision::None);
-    }
-
-    #[test]
-    fn the_annotation_gives_the_role() {
-        let pod = Pod::fixture("a", &[]).annotated("iam.amazonaws.com/role", "web");
-        let Decision::Granted(grant) = rules().decide(&pod) else { panic!("no role") };
-        assert_eq!(grant.rule, Rule::PodAnnotation);
-        assert_eq!(grant.role().unwrap().name(), "web");
-    }
-
-    #[test]
-    fn a_malformed_annotation_is_a_refusal_that_names_it() {
-        let pod = Pod::fixture("a", &[]).annotated("iam.amazonaws.com/role", "we b");
-        let Decision::Refused(refusal) = rules().decide(&pod) else { panic!("not refused") };
-        let text = refusal.to_string();
-        assert!(text.contains("iam.amazonaws.com/role=\"we b\""), "{text}");
-        assert!(text.contains("role name"), "{text}");
-    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,7 +142,6 @@ fn each_flag_is_an_environment_variable_too() {
 #[test]
 fn what_this_version_lacks_is_said() {
     refused(&["--host-network-pods=mapped"], "--host-network-pods", "not in this version");
-    refused(&["--base-role-arn=auto"], "--base-role-arn", "not in this version");
 }
 
 #[test]

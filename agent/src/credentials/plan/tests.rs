@@ -125,7 +125,7 @@ fn an_untagged_chain_has_the_external_id_of_pod_identity() {
 
 #[test]
 fn a_web_identity_needs_the_pods_token_or_the_right_to_ask_for_one() {
-    let way = Way::WebIdentity { role: arn("web") };
+    let way = Way::WebIdentity { role: arn("web"), audience: None };
     let grant = Grant { rule: Rule::ServiceAccountAnnotation, way };
     let refused = plan(SessionTags::Pod).request(&pod(), &grant).unwrap_err();
     assert_eq!(refused, PlanError::NoToken("sts.amazonaws.com".into()));

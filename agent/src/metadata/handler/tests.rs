@@ -17,8 +17,7 @@ use crate::credentials::broker::Meters;
 use crate::credentials::{Credentials, FetchError, SessionRequest, Source};
 use crate::operate::events::{Reason, Unwritten};
 use crate::operate::metrics::Identities;
-use crate::roles::Rules;
-use crate::roles::annotations::Keys as AnnotationKeys;
+use crate::roles::{Base, Rules};
 
 use super::*;
 
@@ -75,10 +74,8 @@ fn bench() -> Bench {
     let (broker, task) = Broker::new(sts, clock.clone(), Meters::default());
     #[expect(clippy::disallowed_methods, reason = "the test's runtime ends it")]
     tokio::spawn(task);
-    let rules = Rules {
-        keys: AnnotationKeys::with_prefix("iam.amazonaws.com"),
-        base: Some("arn:aws:iam::123456789012:role/team/".parse().unwrap()),
-    };
+    let base = "arn:aws:iam::123456789012:role/team/".parse().unwrap();
+    let rules = Rules { base: Base::Given(base), ..Rules::fixture() };
     let handler = Handler {
         keys: Keys::open(state.path(), start).unwrap(),
         callers: Callers::new(
