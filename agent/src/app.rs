@@ -7,6 +7,7 @@ mod attach;
 mod claim;
 pub mod inspect;
 mod listen;
+mod metadata;
 mod node;
 
 use std::pin::Pin;
@@ -108,6 +109,9 @@ impl Edges {
     }
 }
 
+/// Something that is to be run as long as the agent lives.
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Everything made and bound; nothing attached and nothing served yet.
 pub struct Bound {
     claim: Claim,
@@ -116,10 +120,9 @@ pub struct Bound {
     admin: TcpListener,
     socket: Socket,
     knowing: Knowing,
-    events: events::Writer,
     handler: Handler,
     watch: Watch,
-    broker: Pin<Box<dyn Future<Output = ()> + Send>>,
+    tasks: Vec<(&'static str, Task)>,
     readiness: Readiness,
     metrics: Arc<Metrics>,
 }
@@ -149,13 +152,12 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     metrics.source_ip_identity.set((settings.callers.identity == IdentityMode::SourceIp).into());
     let fresh = Fresh::default();
     let callers = Callers::new(pods, identity, fresh.clone(), metrics.identities.clone());
-    node.keeper.lost = metrics.redirects_lost.clone();
-    node.keeper.missing = metrics.missing(Hook::Forward.name());
-    let known = callers.clone();
-    metrics.ask(Arc::clone(&node.keeper.drops) as _, move || known.count());
+    measure(&mut node, &mut metrics, &callers);
     let meters = Meters { calls: metrics.sts_requests.clone(), held: metrics.sessions.clone() };
     sources.sts.untagged = metrics.untagged_sessions.clone();
     let (broker, broker_task) = Broker::new(sources, clock.clone(), meters);
+    let (node_metadata, node_metadata_task) =
+        metadata::connect(&settings.metadata, &kubernetes, &settings.node_name, &metrics);
     let watch = Watch {
         client: kubernetes,
         node_name: settings.node_name.clone(),
@@ -172,13 +174,20 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         roles,
         plan: settings.plan,
         broker,
+        node: node_metadata,
+        imds_v1: settings.metadata.imds_v1,
+        limits: metadata::limits(&settings.metadata, &metrics),
         clock,
         addresses: settings.kernel.metadata.addresses().collect(),
         started,
         requests: metrics.requests.clone(),
         events,
     };
-    let broker = Box::pin(broker_task);
+    let tasks: Vec<(_, Task)> = vec![
+        ("the broker", Box::pin(broker_task)),
+        ("the node's metadata", node_metadata_task),
+        ("the writer of Events", Box::pin(writer.run())),
+    ];
     let metrics = Arc::new(metrics);
     let knowing = Knowing {
         node: settings.node_name,
@@ -195,10 +204,9 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         admin,
         socket,
         knowing,
-        events: writer,
         handler,
         watch,
-        broker,
+        tasks,
         readiness,
         metrics,
     })
@@ -218,10 +226,9 @@ impl Bound {
             admin,
             socket,
             knowing,
-            events,
             handler,
             watch,
-            broker,
+            tasks,
             readiness,
             metrics,
         } = self;
@@ -257,8 +264,9 @@ impl Bound {
                 warn!(error = %Chain(&error), "the programs' log cannot be read");
             }
         });
-        background.spawn("the broker", broker);
-        background.spawn("the writer of Events", events.run());
+        for (name, task) in tasks {
+            background.spawn(name, task);
+        }
         background.spawn("the watch on pods", async move {
             tokio::join!(watch.run(|change| assigner.on_change(change)), async {
                 callers.listed().await;
@@ -268,7 +276,8 @@ impl Bound {
         });
         serve_pods(&mut servers, proxies, &handler, &stop);
         let answer = move |(), head| std::future::ready(admin::answer(&readiness, &metrics, &head));
-        servers.spawn("the admin endpoint", server::serve(admin, |_| (), answer, stop.clone()));
+        servers
+            .spawn("the admin endpoint", server::serve(admin, |_| Some(()), answer, stop.clone()));
         servers.spawn("the agent's socket", socket.serve(Arc::new(knowing), stop.clone()));
         keeper.attach().await?;
         attached.done();
@@ -293,6 +302,14 @@ impl Bound {
     }
 }
 
+/// Gives the kernel's part what it counts by, and metrics what they ask for.
+fn measure(node: &mut Node, metrics: &mut Metrics, callers: &Callers) {
+    node.keeper.lost = metrics.redirects_lost.clone();
+    node.keeper.missing = metrics.missing(Hook::Forward.name());
+    let known = callers.clone();
+    metrics.ask(Arc::clone(&node.keeper.drops) as _, move || known.count());
+}
+
 /// Answers pods on each of the sockets.
 fn serve_pods(
     servers: &mut Supervisor,
@@ -302,10 +319,10 @@ fn serve_pods(
 ) {
     for proxy in proxies {
         let (opened, answering) = (Arc::clone(handler), Arc::clone(handler));
-        let open = move |peer| opened.callers.open(peer);
-        let answer = move |caller, head| {
+        let open = move |peer| opened.open(peer);
+        let answer = move |connection, head| {
             let handler = Arc::clone(&answering);
-            async move { handler.answer(caller, &head).await }
+            async move { handler.serve(&connection, &head).await }
         };
         servers.spawn("the metadata service", server::serve(proxy, open, answer, stop.clone()));
     }

@@ -229,7 +229,7 @@ fn each_request_moves_its_own_counter() -> Result<()> {
             (Request::get(&leaf), "credentials", 200, vec![]),
             (Request::get(&format!("{LIST}other")), "credentials", 404, vec![]),
             (Request::get("/latest/meta-data/iam/info"), "iam_info", 200, vec![]),
-            (Request::get("/latest/user-data"), "other", 404, vec![]),
+            (Request::get("/latest/user-data"), "node", 404, vec![]),
             (token.header("X-Forwarded-For", "1.2.3.4"), "token", 403, vec![]),
         ] {
             let ask = || pod.ask(&request);

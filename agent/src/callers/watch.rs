@@ -21,6 +21,7 @@ use super::pod_key::PodKey;
 use super::pods::{Change, Event, Index, Pod, PodUid, ProjectedToken};
 
 mod list;
+pub mod location;
 
 /// Only these fields are decoded; all others are skipped while the answer is read.
 type Watched = Object<Spec, Status>;

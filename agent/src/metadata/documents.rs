@@ -168,9 +168,17 @@ pub(crate) fn version() -> Bytes {
     Bytes::from_static(b"dynamic\nmeta-data\nuser-data")
 }
 
-/// `meta-data/`, for a caller with a role or without.
-pub(crate) fn meta_data(has_role: bool) -> Bytes {
-    Bytes::from_static(if has_role { b"iam/" } else { b"" })
+/// `meta-data/`: the lines of the node's own that a caller may see, and in its place among them that of
+/// its role, if it has one.
+pub(crate) fn meta_data(of_node: &[u8], has_role: bool) -> Bytes {
+    const IAM: &str = "iam/";
+    let of_node = String::from_utf8_lossy(of_node);
+    let mut lines: Vec<&str> = of_node.lines().filter(|line| *line != IAM).collect();
+    if has_role {
+        let place = lines.partition_point(|line| *line < IAM);
+        lines.insert(place, IAM);
+    }
+    Bytes::from(lines.join("\n"))
 }
 
 /// `meta-data/iam/`, for a caller with a role.

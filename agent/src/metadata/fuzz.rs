@@ -7,6 +7,7 @@ use http::header::HOST;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 
 use super::host::is_for_metadata;
+use super::paths::NodePath;
 use super::protocol::{Asked, Ttl, classify};
 
 mod model;
@@ -46,7 +47,8 @@ fn is_named(asked: &Asked, read: &[String]) -> bool {
             Asked::Versions => false,
             Asked::Version => rest.is_empty(),
             Asked::Token => is(&["api", "token"]) && *version == "latest",
-            Asked::MetaData => is(&["meta-data"]),
+            Asked::MetaData(of) => of == version && is(&["meta-data"]),
+            Asked::Node(of, path) => of == version && is_sent_as_read(of, path, &read),
             Asked::Iam => is(&["meta-data", "iam"]),
             Asked::IamInfo => is(&["meta-data", "iam", "info"]),
             Asked::RoleList => is(&["meta-data", "iam", "security-credentials"]),
@@ -55,6 +57,14 @@ fn is_named(asked: &Asked, read: &[String]) -> bool {
                     && below(&["meta-data", "iam", "security-credentials"]).as_ref() == Some(role)
             }
         }
+}
+
+/// What the real service would be asked for reads as what was asked for here, and is never what makes a
+/// pod the node.
+fn is_sent_as_read(version: &str, path: &NodePath, read: &[&str]) -> bool {
+    let sent = model::segments(format!("/{version}/{path}").as_bytes());
+    let beginning = read.get(1..3).unwrap_or_default();
+    sent.is_some_and(|sent| sent == read) && beginning != ["meta-data", "iam"]
 }
 
 /// A value of `Host`.

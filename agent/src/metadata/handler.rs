@@ -1,12 +1,12 @@
 //! From a request to an answer: who asks, what for, may they have it. Errors of all rooms become
 //! statuses here and nowhere else.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -17,17 +17,21 @@ use crate::clock::Clock;
 use crate::credentials::{Broker, SessionPlan};
 use crate::operate::events::Events;
 use crate::operate::metrics::{Document, Requests};
-use crate::roles::{Decision, Roles};
+use crate::roles::{Decision, Missing, Roles};
 
 use super::documents;
 use super::host::is_for_metadata;
-use super::protocol::{Asked, Settled, TTL_HEADER, classify};
-use super::response::{Answer, allow, document, page, unavailable, with_number};
+use super::limits::{Limits, Place, Whose};
+use super::node::NodeMetadata;
+use super::protocol::{Asked, Settled, TOKEN_HEADER, TTL_HEADER, classify};
+use super::response::{Answer, allow, closing, document, page, unavailable, with_number};
+use super::stricter::ImdsV1;
 use super::token::Keys;
 
-use self::tokens::{FORWARDED_FOR, TOKEN_HEADER, Token};
+use self::tokens::{FORWARDED_FOR, Token};
 
 mod credentials;
+mod node;
 mod tokens;
 mod told;
 
@@ -46,6 +50,12 @@ pub struct Handler {
     pub plan: SessionPlan,
     /// Who has the credentials.
     pub broker: Broker,
+    /// What pods may read beside their role.
+    pub node: NodeMetadata,
+    /// Whether requests without a token are answered, unless a pod is stricter.
+    pub imds_v1: ImdsV1,
+    /// How much one pod may ask.
+    pub limits: Limits,
     /// The time of day.
     pub clock: Clock,
     /// The metadata service's addresses, by which requests may name it.
@@ -58,7 +68,42 @@ pub struct Handler {
     pub events: Events,
 }
 
+/// A connection that was accepted. Cheap to clone; its place is free again when the last is dropped.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    caller: Caller,
+    place: Arc<Place>,
+}
+
 impl Handler {
+    /// Takes in a connection that was just accepted; `None` where it is to be closed at once.
+    #[must_use]
+    pub fn open(&self, peer: SocketAddr) -> Option<Connection> {
+        let caller = self.callers.open(peer);
+        let place = Arc::new(self.limits.open(Whose::of(&caller))?);
+        Some(Connection { caller, place })
+    }
+
+    /// Answers one request of a connection, as far as its pod's limits go.
+    pub async fn serve(&self, connection: &Connection, request: &Parts) -> Answer {
+        let Connection { caller, place } = connection;
+        // A token is given in any case: a client that misses one may do without for ever.
+        let is_token = request.method == Method::PUT;
+        if !self.limits.admits(place, is_token) {
+            return self.over_limit("this pod asks more often than one pod may");
+        }
+        if !is_token && !self.limits.serves(place, Instant::now() + BUDGET).await {
+            return closing(self.over_limit("this pod has more connections than one pod may"));
+        }
+        self.answer(*caller, request).await
+    }
+
+    fn over_limit(&self, why: &str) -> Answer {
+        let answer = unavailable(why, self.clock.now());
+        self.requests.count(Document::Other, answer.status());
+        answer
+    }
+
     /// Answers one request of `caller`.
     pub async fn answer(&self, caller: Caller, request: &Parts) -> Answer {
         let asked = classify(&request.method, &request.uri);
@@ -101,11 +146,14 @@ impl Handler {
         let deadline = Instant::now() + BUDGET;
         let has_token = headers.contains_key(TOKEN_HEADER);
         if !has_token {
-            match asked {
-                None => return page(StatusCode::NOT_FOUND),
-                Some(Asked::Versions) => return document(documents::versions(), self.started),
-                Some(Asked::Version) => return document(documents::version(), self.started),
-                Some(_) => {}
+            if self.imds_v1 == ImdsV1::Deny {
+                return page(StatusCode::UNAUTHORIZED);
+            }
+            if let Some(answer) = self.for_anybody(asked) {
+                // Not worth the wait for a pod that is not known yet: there is no secret in it.
+                let pod = self.callers.find(caller);
+                let is_denied = pod.is_ok_and(|pod| self.imds_v1_of(&pod) == Ok(ImdsV1::Deny));
+                return if is_denied { page(StatusCode::UNAUTHORIZED) } else { answer };
             }
         }
         let pod = match self.callers.identify(caller, deadline).await {
@@ -117,6 +165,13 @@ impl Handler {
         };
         if has_token && headers.contains_key(FORWARDED_FOR) {
             return page(StatusCode::FORBIDDEN);
+        }
+        if !has_token {
+            match self.imds_v1_of(&pod) {
+                Ok(ImdsV1::Allow) => {}
+                Ok(ImdsV1::Deny) => return page(StatusCode::UNAUTHORIZED),
+                Err(missing) => return unavailable(&missing.to_string(), self.clock.now()),
+            }
         }
         let answer = match asked {
             Some(asked) => self.read_as(&pod, asked, deadline).await,
@@ -140,7 +195,27 @@ impl Handler {
         }
     }
 
+    fn imds_v1_of(&self, pod: &Pod) -> Result<ImdsV1, Missing> {
+        self.imds_v1.for_pod(pod).for_namespace(&self.roles.facts(pod).namespace)
+    }
+
+    /// What is the same for whoever asks.
+    fn for_anybody(&self, asked: Option<&Asked>) -> Option<Answer> {
+        match asked {
+            None => Some(page(StatusCode::NOT_FOUND)),
+            Some(Asked::Versions) => Some(document(documents::versions(), self.started)),
+            Some(Asked::Version) => Some(document(documents::version(), self.started)),
+            Some(_) => None,
+        }
+    }
+
     async fn read_as(&self, pod: &Arc<Pod>, asked: &Asked, deadline: Instant) -> Answer {
+        if let Some(answer) = self.for_anybody(Some(asked)) {
+            return answer;
+        }
+        if let Asked::Node(version, path) = asked {
+            return self.read_node(pod, version, path, deadline).await;
+        }
         let granted = match self.roles.decided(pod, deadline).await {
             Decision::Granted(grant) => Some(grant),
             Decision::Refused(refusal) if concerns_role(asked) => {
@@ -152,18 +227,14 @@ impl Handler {
             Decision::None | Decision::Refused(_) | Decision::NotYet(_) => None,
         };
         match (asked, granted) {
-            (Asked::Versions, _) => document(documents::versions(), self.started),
-            (Asked::Version, _) => document(documents::version(), self.started),
-            (Asked::MetaData, granted) => {
-                document(documents::meta_data(granted.is_some()), self.started)
+            (Asked::MetaData(version), granted) => {
+                self.list_meta_data(pod, version, granted.is_some(), deadline).await
             }
             (Asked::Iam, Some(_)) => document(documents::iam(), pod.created),
             (Asked::RoleList | Asked::IamInfo | Asked::Role(_), Some(grant)) => {
                 self.read_role(pod, asked, &grant, deadline).await
             }
-            (Asked::Iam | Asked::RoleList | Asked::Role(_) | Asked::IamInfo | Asked::Token, _) => {
-                page(StatusCode::NOT_FOUND)
-            }
+            _ => page(StatusCode::NOT_FOUND),
         }
     }
 }
@@ -174,7 +245,8 @@ fn document_of(asked: &Asked) -> Document {
         Asked::RoleList => Document::RoleList,
         Asked::Role(_) => Document::Credentials,
         Asked::IamInfo => Document::IamInfo,
-        Asked::Versions | Asked::Version | Asked::MetaData | Asked::Iam => Document::Other,
+        Asked::Node(..) => Document::Node,
+        Asked::Versions | Asked::Version | Asked::MetaData(_) | Asked::Iam => Document::Other,
     }
 }
 

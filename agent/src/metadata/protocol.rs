@@ -4,7 +4,9 @@
 //! Pure, and without knowledge of who asks. Nothing is ever decided on a path that has not been
 //! made [`Canonical`], so no spelling of a path reaches anything that its plain spelling does not.
 
-use http::{Method, Uri};
+use http::{HeaderName, Method, Uri};
+
+use super::paths::NodePath;
 
 use self::canonical::Canonical;
 pub(crate) use self::ttl::{TTL_HEADER, Ttl};
@@ -13,6 +15,9 @@ mod canonical;
 #[cfg(test)]
 mod tests;
 mod ttl;
+
+/// The header of a token.
+pub(crate) const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
 
 const LATEST: &str = "latest";
 
@@ -60,7 +65,7 @@ pub(crate) enum Asked {
     /// `/latest`, or another listed version
     Version,
     /// `/V/meta-data`
-    MetaData,
+    MetaData(&'static str),
     /// `/V/meta-data/iam`
     Iam,
     /// `/V/meta-data/iam/security-credentials`
@@ -70,6 +75,8 @@ pub(crate) enum Asked {
     Role(String),
     /// `/V/meta-data/iam/info`
     IamInfo,
+    /// Any other path of a listed version that the real service may have something at.
+    Node(&'static str, NodePath),
 }
 
 /// What the request line settles alone. Where tokens are required, a missing or bad token still
@@ -137,26 +144,33 @@ fn route(segments: &[&str]) -> Result<Asked, Settled> {
     let Some((version, rest)) = segments.split_first() else {
         return Ok(Asked::Versions);
     };
-    if !VERSIONS.contains(version) {
-        return Err(Settled::NotFound);
-    }
+    let known = VERSIONS.into_iter().find(|known| known == version);
+    let version = known.ok_or(Settled::NotFound)?;
     match rest {
         [] => Ok(Asked::Version),
-        ["api", "token"] if *version == LATEST => Ok(Asked::Token),
+        ["api", "token"] if version == LATEST => Ok(Asked::Token),
         ["api", "token"] => Err(Settled::Forbidden),
-        ["meta-data", rest @ ..] if *version >= IAM_SINCE => meta_data(rest),
+        ["meta-data"] => Ok(Asked::MetaData(version)),
+        ["meta-data", "iam", rest @ ..] if version >= IAM_SINCE => iam(rest),
+        ["meta-data" | "dynamic", _, ..] | ["dynamic" | "user-data"] => {
+            NodePath::new(rest).map(|path| Asked::Node(version, path)).ok_or(Settled::NotFound)
+        }
         _ => Err(Settled::NotFound),
     }
 }
 
-fn meta_data(segments: &[&str]) -> Result<Asked, Settled> {
+fn iam(segments: &[&str]) -> Result<Asked, Settled> {
     match segments {
-        [] => Ok(Asked::MetaData),
-        ["iam"] => Ok(Asked::Iam),
-        ["iam", "info"] => Ok(Asked::IamInfo),
-        ["iam", "security-credentials"] => Ok(Asked::RoleList),
-        ["iam", "security-credentials", role @ ..] => Ok(Asked::Role(role.join("/"))),
+        [] => Ok(Asked::Iam),
+        ["info"] => Ok(Asked::IamInfo),
+        ["security-credentials"] => Ok(Asked::RoleList),
+        ["security-credentials", role @ ..] => Ok(Asked::Role(role.join("/"))),
         // SDKs fall back from `security-credentials-extended` on 404 and on nothing else.
         _ => Err(Settled::NotFound),
     }
+}
+
+/// Whether a version has `iam/`.
+pub(crate) fn has_iam(version: &str) -> bool {
+    version >= IAM_SINCE
 }

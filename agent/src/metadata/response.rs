@@ -4,12 +4,14 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, LAST_MODIFIED, RETRY_AFTER, SERVER,
+    ACCEPT_RANGES, ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, LAST_MODIFIED,
+    RETRY_AFTER, SERVER,
 };
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
 use super::documents;
+use super::upstream::Document;
 
 /// What is sent back.
 pub(crate) type Answer = Response<Full<Bytes>>;
@@ -33,6 +35,25 @@ pub(crate) fn document(body: Bytes, modified: SystemTime) -> Answer {
     if let Ok(modified) = HeaderValue::try_from(http_date(modified)) {
         headers.insert(LAST_MODIFIED, modified);
     }
+    answer
+}
+
+/// A document of the real service, as it came.
+pub(crate) fn passed_on(found: &Document, otherwise: SystemTime) -> Answer {
+    let mut answer = document(found.body.clone(), otherwise);
+    let headers = answer.headers_mut();
+    let theirs = [(CONTENT_TYPE, &found.content_type), (LAST_MODIFIED, &found.last_modified)];
+    for (name, value) in
+        theirs.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)))
+    {
+        headers.insert(name, value.clone());
+    }
+    answer
+}
+
+/// The answer, and the end of the connection.
+pub(crate) fn closing(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }
 

@@ -36,11 +36,11 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `stop`, then finishes open requests. `open` says what is known of a connection as soon
-/// as it is accepted; each of its requests is answered with that.
+/// as it is accepted, or closes it by `None`; each of its requests is answered with that.
 pub async fn serve<O, C, F, A>(listener: TcpListener, open: O, answer: F, stop: CancellationToken)
 where
-    O: Fn(SocketAddr) -> C + Send + 'static,
-    C: Copy + Send + Sync + 'static,
+    O: Fn(SocketAddr) -> Option<C> + Send + 'static,
+    C: Clone + Send + Sync + 'static,
     F: Fn(C, Parts) -> A + Send + Sync + 'static,
     A: Future<Output = Answer> + Send + 'static,
 {
@@ -53,7 +53,8 @@ where
             Some(ended) = connections.join_next() => tell_of_panic(ended),
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let connection = connection(stream, open(peer), Arc::clone(&answer));
+                    let Some(caller) = open(peer) else { continue };
+                    let connection = connection(stream, caller, Arc::clone(&answer));
                     let watched = graceful.watch(connection);
                     connections.spawn(async move {
                         if let Err(error) = watched.await {
@@ -77,12 +78,12 @@ fn connection<C, F, A>(
     answer: Arc<F>,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error>
 where
-    C: Copy + Send + Sync + 'static,
+    C: Clone + Send + Sync + 'static,
     F: Fn(C, Parts) -> A + Send + Sync + 'static,
     A: Future<Output = Answer> + Send + 'static,
 {
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let answer = Arc::clone(&answer);
+        let (answer, caller) = (Arc::clone(&answer), caller.clone());
         async move {
             let (head, body) = request.into_parts();
             let answer = match read_past(body).await {

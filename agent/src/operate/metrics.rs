@@ -25,6 +25,9 @@ pub use prometheus_client::metrics::gauge::Gauge;
 pub use self::identities::{Identified, Identities};
 
 mod identities;
+pub use self::metadata::{Limited, Limits, UpstreamRequests};
+
+mod metadata;
 #[cfg(test)]
 mod tests;
 
@@ -51,13 +54,15 @@ pub enum Document {
     Credentials,
     /// `iam/info`
     IamInfo,
+    /// Something of the node's own.
+    Node,
     /// Anything else, or anything by a method that it does not have.
     Other,
 }
 
 impl Document {
-    const ALL: [Self; 5] =
-        [Self::Token, Self::RoleList, Self::Credentials, Self::IamInfo, Self::Other];
+    const ALL: [Self; 6] =
+        [Self::Token, Self::RoleList, Self::Credentials, Self::IamInfo, Self::Node, Self::Other];
 
     const fn label(self) -> &'static str {
         match self {
@@ -65,6 +70,7 @@ impl Document {
             Self::RoleList => "role_list",
             Self::Credentials => "credentials",
             Self::IamInfo => "iam_info",
+            Self::Node => "node",
             Self::Other => "other",
         }
     }
@@ -209,6 +215,10 @@ pub struct Metrics {
     pub identities: Identities,
     /// 1 where pods are told apart by their source address alone.
     pub source_ip_identity: Gauge,
+    /// What pods asked beyond their limits.
+    pub limited: Limits,
+    /// Questions to the real metadata service.
+    pub upstream: UpstreamRequests,
     /// Sessions held.
     pub sessions: Gauge,
     /// Sessions got without their tags.
@@ -226,6 +236,8 @@ impl Default for Metrics {
             sts_requests: StsRequests::default(),
             identities: Identities::default(),
             source_ip_identity: Gauge::default(),
+            limited: Limits::default(),
+            upstream: UpstreamRequests::default(),
             sessions: Gauge::default(),
             untagged_sessions: Counter::default(),
             redirects_lost: Counter::default(),
@@ -259,6 +271,16 @@ impl Metrics {
             "source_ip_identity",
             "1 where pods are told apart by their source address alone (--identity source-ip)",
             self.source_ip_identity.clone(),
+        );
+        registry.register(
+            "limited",
+            "Requests of pods that were answered with 503, and connections that were closed, because one pod asked more than one pod may",
+            self.limited.family.clone(),
+        );
+        registry.register(
+            "upstream_requests",
+            "Questions to the real metadata service that ended: what is remembered is not asked",
+            self.upstream.family.clone(),
         );
         registry.register(
             "sessions",

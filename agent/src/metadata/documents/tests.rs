@@ -179,8 +179,10 @@ fn lists_have_no_line_feed_at_the_end() {
     assert_eq!(role_list("my-role"), "my-role");
     assert_eq!(iam(), "info\nsecurity-credentials/");
     assert_eq!(version(), "dynamic\nmeta-data\nuser-data");
-    assert_eq!(meta_data(true), "iam/");
-    assert_eq!(meta_data(false), "");
+    assert_eq!(meta_data(b"", true), "iam/");
+    assert_eq!(meta_data(b"", false), "");
+    assert_eq!(meta_data(b"hostname\ninstance-id", true), "hostname\niam/\ninstance-id");
+    assert_eq!(meta_data(b"iam/\nmac", false), "mac");
 }
 
 #[test]

@@ -13,10 +13,15 @@ use crate::callers::attest::{Attestor, Seen};
 use crate::callers::fresh::Fresh;
 use crate::callers::pod_key::PodKey;
 use crate::callers::pods::{Event, Index};
+use crate::callers::watch::location::Location;
 use crate::credentials::broker::Meters;
 use crate::credentials::{Credentials, FetchError, SessionRequest, Source};
+use crate::metadata::node::NodeSource;
+use crate::metadata::paths::AllowList;
 use crate::operate::events::{Reason, Unwritten};
 use crate::operate::metrics::Identities;
+use crate::operate::metrics::Limits as LimitCounters;
+use crate::roles::facts::IMDS_V1_ANNOTATION;
 use crate::roles::{Base, Rules};
 
 use super::*;
@@ -76,6 +81,8 @@ fn bench() -> Bench {
     tokio::spawn(task);
     let base = "arn:aws:iam::123456789012:role/team/".parse().unwrap();
     let rules = Rules { base: Base::Given(base), ..Rules::fixture() };
+    let (_, location) =
+        channel::channel(Some(Location { region: Some("eu-central-1".into()), zone: None }));
     let handler = Handler {
         keys: Keys::open(state.path(), start).unwrap(),
         callers: Callers::new(
@@ -88,6 +95,12 @@ fn bench() -> Bench {
         roles: Roles::new(rules),
         plan: SessionPlan::fixture(),
         broker,
+        node: NodeMetadata {
+            paths: Arc::new(AllowList::parse(["default"].into_iter()).unwrap()),
+            source: NodeSource::Labels(location),
+        },
+        imds_v1: ImdsV1::Allow,
+        limits: Limits::new(64, 200, LimitCounters::default()),
         clock,
         started: start,
         requests: Requests::default(),
@@ -190,7 +203,7 @@ async fn a_pod_without_a_role_has_no_iam() {
     for path in [LIST, LEAF, "/latest/meta-data/iam", "/latest/meta-data/iam/info"] {
         assert_eq!(bench.get(path).await.0, 404, "{path}");
     }
-    assert_eq!(bench.get("/latest/meta-data/").await, (200, String::new()));
+    assert_eq!(bench.get("/latest/meta-data/").await, (200, "placement/".into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -370,4 +383,39 @@ async fn refusals_are_told_on_the_pod_with_what_to_do() {
     bench.tell(Event::Applied(Pod::fixture("one", &[POD])));
     bench.get(LIST).await;
     assert_eq!(bench.told.next(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_tokens_are_required_nothing_is_told_without_one() {
+    let denied = |pod: Pod| pod.annotated(IMDS_V1_ANNOTATION, "deny");
+    let of_pod = bench();
+    of_pod.tell(Event::Applied(denied(Pod::fixture("one", &[POD]).annotated(ROLE, "web"))));
+    let mut of_cluster = with_pod();
+    of_cluster.handler.imds_v1 = ImdsV1::Deny;
+    for bench in [of_pod, of_cluster] {
+        let unknown = "/latest/meta-data/nope";
+        for path in
+            ["/", "/latest", LIST, LEAF, unknown, "/nope", "/latest/meta-data/placement/region"]
+        {
+            assert_eq!(bench.get(path).await.0, 401, "{path}");
+            assert_eq!(bench.ask(Method::HEAD, path, &[]).await.status().as_u16(), 401, "{path}");
+        }
+        let token = bench.token("60").await;
+        for (path, status) in
+            [("/", 200), ("/latest", 200), (LIST, 200), (LEAF, 200), (unknown, 404)]
+        {
+            assert_eq!(bench.get_with(path, &token).await, status, "{path}");
+        }
+        assert_eq!(bench.get_with(LIST, "x").await, 401);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_nodes_region_is_told_and_its_listing_has_the_role() {
+    let bench = with_pod();
+    let region = bench.get("/latest/meta-data/placement/region").await;
+    assert_eq!(region, (200, "eu-central-1".into()));
+    assert_eq!(bench.get("/latest/meta-data/").await, (200, "iam/\nplacement/".into()));
+    assert_eq!(bench.get("/2011-01-01/meta-data/").await, (200, "placement/".into()));
+    assert_eq!(bench.get("/latest/user-data").await.0, 404);
 }

@@ -9,7 +9,7 @@ use tracing::error;
 
 use crate::callers::Caller;
 use crate::callers::pods::Pod;
-use crate::metadata::protocol::{TTL_HEADER, Ttl};
+use crate::metadata::protocol::{TOKEN_HEADER, TTL_HEADER, Ttl};
 use crate::metadata::response::{Answer, page, plain, with_number};
 use crate::metadata::token::{Binding, Valid};
 
@@ -18,7 +18,6 @@ use super::Handler;
 /// How far the API server's clock may be ahead of the node's.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
-pub(super) const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What a request has of tokens; one that has a bad one is refused.

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
+use super::super::paths::NodePath;
 use super::canonical::Canonical;
 use super::ttl::TtlError;
 use super::{Allow, Asked, Settled, TTL_HEADER, Ttl, VERSIONS, classify};
@@ -76,17 +77,15 @@ fn other_spellings_name_nothing() {
 #[test]
 fn what_is_not_served_is_not_found() {
     for target in [
-        "/latest/meta-data/nope",
         "/latest/meta-data/iam/nope",
         "/latest/meta-data/iam/info/more",
         "/latest/meta-data/iam/security-credentials-extended",
         "/latest/meta-data/iam/security-credentials-extended/",
         "/latest/meta-data/iam/security-credentials-extended/R",
-        "/latest/meta-data/identity-credentials/ec2/security-credentials/ec2-instance",
-        "/latest/meta-data/placement/availability-zone",
-        "/latest/user-data",
-        "/latest/dynamic/instance-identity/pkcs7",
-        "/latest/dynamic/",
+        "/latest/user-data/more",
+        "/latest/meta-data/a;b",
+        "/latest/meta-data/a%20b",
+        "/latest/dynamic/a%3Fb",
         "/latest/api",
         "/latest/api/",
         "/latest/api/token/more",
@@ -105,11 +104,41 @@ fn what_is_not_served_is_not_found() {
 }
 
 #[test]
+fn every_other_path_may_be_the_nodes() {
+    for (target, version, path) in [
+        ("/latest/meta-data/nope", "latest", "meta-data/nope"),
+        (
+            "/latest/meta-data/placement/availability-zone/",
+            "latest",
+            "meta-data/placement/availability-zone",
+        ),
+        ("/1.0/meta-data/instance-id", "1.0", "meta-data/instance-id"),
+        ("/latest/dynamic", "latest", "dynamic"),
+        (
+            "/latest/dynamic/instance-identity//document/",
+            "latest",
+            "dynamic/instance-identity/document",
+        ),
+        ("/latest/user-data", "latest", "user-data"),
+        (
+            "/latest/meta-data/identity-credentials/ec2/",
+            "latest",
+            "meta-data/identity-credentials/ec2",
+        ),
+        ("/latest/meta-data/iam/%2e%2e/mac", "latest", "meta-data/mac"),
+    ] {
+        let segments: Vec<_> = path.split('/').collect();
+        let asked = Asked::Node(version, NodePath::new(&segments).unwrap());
+        assert_eq!(get(target), Ok(asked), "{target}");
+    }
+}
+
+#[test]
 fn directories_and_leaves_are_served_in_both_slash_forms() {
     for (path, asked) in [
         ("/latest", Asked::Version),
         ("/1.0", Asked::Version),
-        ("/latest/meta-data", Asked::MetaData),
+        ("/latest/meta-data", Asked::MetaData("latest")),
         ("/latest/meta-data/iam", Asked::Iam),
         ("/latest/meta-data/iam/info", Asked::IamInfo),
         (LIST, Asked::RoleList),
@@ -127,7 +156,6 @@ fn iam_exists_from_2012_01_12_on() {
     for version in VERSIONS {
         let since = version >= "2012-01-12";
         for (leaf, asked) in [
-            ("", Asked::MetaData),
             ("iam/", Asked::Iam),
             ("iam/info", Asked::IamInfo),
             ("iam/security-credentials/", Asked::RoleList),

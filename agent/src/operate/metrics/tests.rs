@@ -103,6 +103,7 @@ fn no_label_has_many_values_or_the_name_of_a_pod() {
                 "outcome",
                 "guard",
                 "identity",
+                "limit",
             ];
             assert!(known.contains(&label.as_str()), "{sample} has a new label {label}");
             assert!(values.len() <= STATUSES.len() + 1, "{sample} {label}: {values:?}");
