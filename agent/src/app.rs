@@ -4,6 +4,7 @@
 mod answers;
 mod assign;
 mod attach;
+mod check;
 mod claim;
 pub mod inspect;
 mod listen;
@@ -21,6 +22,7 @@ use tracing::{info, warn};
 use self::answers::Knowing;
 use self::assign::Assigner;
 pub use self::attach::attach;
+pub use self::check::check;
 use self::claim::Claim;
 pub use self::claim::ClaimError;
 pub use self::listen::ListenError;

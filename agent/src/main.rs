@@ -1,5 +1,6 @@
 //! The life of the process: settings, telemetry, build, run, drain, exit code.
 
+use std::convert::Infallible;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, SocketAddrV4};
 use std::path::Path;
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
         Command::Attach(arguments) => attach(*arguments),
         Command::Detach(arguments) => detach(&arguments),
         Command::Ready(arguments) => ask_agent(inspect::ready(&arguments)),
+        Command::Check(arguments) => {
+            ask_agent(async move { Ok::<_, Infallible>(Box::pin(app::check(&arguments)).await) })
+        }
         Command::Status(arguments) => ask_agent(inspect::status(&arguments)),
         Command::SelfTest(arguments) => self_test(&arguments),
     }

@@ -21,7 +21,9 @@ pub use self::arguments::{
     LogArguments, SelfTestArguments,
 };
 pub use self::callers::{CallerArguments, CallerSettings, IdentityMode};
-pub use self::inspect::{InspectArguments, Output, OutputArguments, SocketArguments};
+pub use self::inspect::{
+    CheckArguments, InspectArguments, Output, OutputArguments, SocketArguments,
+};
 pub use self::metadata::{MetadataArguments, MetadataSettings};
 pub use self::roles::RoleArguments;
 pub use self::sessions::SessionArguments;

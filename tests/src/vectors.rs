@@ -8,7 +8,6 @@
 pub mod attack;
 pub mod fence;
 pub mod hand_over;
-pub mod held;
 pub mod packet;
 pub mod sidecar;
 

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use serde::{Deserialize, Serialize};
 
 use self::status::Status;
-use self::text::Paint;
+pub(super) use self::text::{Paint, table};
 use crate::operate::control::Question;
 use crate::operate::control::client::{AskError, ask};
 use crate::settings::{InspectArguments, Output};
@@ -25,7 +25,7 @@ pub struct Ready {
 }
 
 /// What a command found, for people.
-trait Show: Serialize {
+pub(super) trait Show: Serialize {
     /// As lines of at most 100 columns.
     fn show(&self, paint: Paint) -> String;
 }
@@ -66,7 +66,7 @@ impl fmt::Display for Ready {
     }
 }
 
-fn print(output: Output, answer: &impl Show) {
+pub(super) fn print(output: Output, answer: &impl Show) {
     let said = match output {
         Output::Text => answer.show(Paint::for_stdout()),
         // Nothing here has a key that is no text.

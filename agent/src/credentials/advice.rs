@@ -134,8 +134,8 @@ fn is_kind(kind: &str) -> bool {
 fn web_identity(request: &WebIdentityRequest) -> String {
     let (pod, role) = (&request.pod, &request.role);
     format!(
-        "the role {role} does not exist, or its trust policy does not allow sts:AssumeRoleWithWebIdentity to the cluster's OIDC provider with the audience sts.amazonaws.com and the subject system:serviceaccount:{}:{} (`podrole explain` prints the policy)",
-        pod.namespace, pod.service_account
+        "the role {role} does not exist, or its trust policy does not allow sts:AssumeRoleWithWebIdentity to the cluster's OIDC provider with the audience {} and the subject system:serviceaccount:{}:{} (`podrole explain` prints the policy)",
+        pod.audience, pod.namespace, pod.service_account
     )
 }
 

@@ -79,7 +79,7 @@ fn web_identity(request: &WebIdentityRequest, issuer: Option<&str>) -> Trust {
     let subject =
         format!("system:serviceaccount:{}:{}", request.pod.namespace, request.pod.service_account);
     let conditions = [
-        (format!("{issuer}:aud"), json!("sts.amazonaws.com")),
+        (format!("{issuer}:aud"), json!(request.pod.audience)),
         (format!("{issuer}:sub"), json!(subject)),
     ];
     Trust {

@@ -107,6 +107,12 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).collect()
 }
 
+/// Whether the BPF file system is mounted there.
+#[must_use]
+pub fn is_mounted(bpf_fs: &Path) -> bool {
+    statfs(bpf_fs).is_ok_and(|stat| stat.f_type == BPF_FS_MAGIC)
+}
+
 /// Mounts the BPF file system where it is not.
 ///
 /// # Errors

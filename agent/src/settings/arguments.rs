@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::callers::CallerArguments;
-use super::inspect::{InspectArguments, SocketArguments};
+use super::inspect::{CheckArguments, InspectArguments, SocketArguments};
 use super::metadata::MetadataArguments;
 use super::roles::RoleArguments;
 use super::sessions::SessionArguments;
@@ -34,6 +34,8 @@ pub enum Command {
     Ready(InspectArguments),
     /// Show this node: its pods, their roles and sessions, what was counted
     Status(InspectArguments),
+    /// Say whether this node can run the agent, a line for each thing that it needs, with the mend
+    Check(Box<CheckArguments>),
     /// Be the process that the agent's self-test runs in the pods' cgroup
     #[command(hide = true)]
     SelfTest(SelfTestArguments),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::arguments::KernelArguments;
+
 /// Where the agent listens for the commands, as both of them have it.
 #[derive(Clone, Debug, Args)]
 pub struct SocketArguments {
@@ -43,6 +45,22 @@ pub struct InspectArguments {
     pub socket: SocketArguments,
 
     /// How the answer looks.
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// The flags of `podrole check`.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArguments {
+    /// How the kernel's part would be done.
+    #[command(flatten)]
+    pub kernel: KernelArguments,
+
+    /// Where an agent would listen.
+    #[command(flatten)]
+    pub socket: SocketArguments,
+
+    /// How the findings look.
     #[command(flatten)]
     pub output: OutputArguments,
 }

@@ -12,31 +12,31 @@ const WIDTH: u16 = 100;
 
 /// Whether there are colours.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Paint(bool);
+pub(crate) struct Paint(bool);
 
 impl Paint {
     /// Only on a terminal, and there unless `NO_COLOR` is set (no-color.org).
-    pub(super) fn for_stdout() -> Self {
+    pub(crate) fn for_stdout() -> Self {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self(io::stdout().is_terminal() && !unwanted)
     }
 
     #[cfg(test)]
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self(false)
     }
 
     /// What is as it should be.
-    pub(super) fn good(self, text: impl fmt::Display) -> String {
+    pub(crate) fn good(self, text: impl fmt::Display) -> String {
         self.with("32", text)
     }
 
     /// What needs somebody.
-    pub(super) fn bad(self, text: impl fmt::Display) -> String {
+    pub(crate) fn bad(self, text: impl fmt::Display) -> String {
         self.with("31", text)
     }
 
-    pub(super) fn verdict(self, ready: &Ready) -> String {
+    pub(crate) fn verdict(self, ready: &Ready) -> String {
         if ready.ready { self.good(ready) } else { self.bad(ready) }
     }
 
@@ -47,7 +47,7 @@ impl Paint {
 }
 
 /// Columns side by side under their names, without lines.
-pub(super) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
+pub(crate) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
     let mut table = Table::new();
     table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(WIDTH).set_header(header).add_rows(rows);

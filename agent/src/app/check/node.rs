@@ -1,0 +1,150 @@
+//! What the agent needs of the node itself.
+
+use std::fs;
+use std::path::Path;
+
+use super::Finding;
+use crate::app::inspect::Ready;
+use crate::app::listen;
+use crate::kernel::{PodCgroup, bpffs};
+use crate::operate::control::Question;
+use crate::operate::control::client::{AskError, ask};
+use crate::report::Chain;
+use crate::settings::Listen;
+
+/// The first kernel with all that the programs use but for the forward guard's tcx.
+const OLDEST: (u32, u32) = (5, 10);
+/// The first with tcx (kernel commit e420bed02507, "bpf: Add fd-based tcx multi-prog infra").
+const TCX: (u32, u32) = (6, 6);
+
+/// Capabilities by their number in `include/uapi/linux/capability.h`, and what each is for.
+const CAPABILITIES: [(u32, &str, &str); 3] = [
+    (12, "CAP_NET_ADMIN", "the forward guard on interfaces"),
+    (21, "CAP_SYS_ADMIN", "mounting the BPF file system, and the self-test's network namespace"),
+    (39, "CAP_BPF", "the eBPF programs"),
+];
+
+pub(super) fn kernel() -> Finding {
+    const CHECK: &str = "kernel";
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim();
+    match version(release) {
+        None => Finding::unsure(
+            CHECK,
+            format!("release {release:?}"),
+            "podrole needs Linux 5.10 or newer",
+        ),
+        Some(found) if found < OLDEST => {
+            Finding::bad(CHECK, format!("Linux {release}"), "podrole needs Linux 5.10 or newer")
+        }
+        Some(found) if found < TCX => Finding::good(
+            CHECK,
+            format!("Linux {release}: without tcx, the forward guard uses clsact"),
+        ),
+        Some(_) => Finding::good(CHECK, format!("Linux {release}")),
+    }
+}
+
+/// The first two numbers of a kernel's release.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+pub(super) fn capabilities() -> Finding {
+    const CHECK: &str = "capabilities";
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let Some(effective) = effective(&status) else {
+        return Finding::unsure(CHECK, "cannot be told", "is /proc mounted?");
+    };
+    let lacking: Vec<_> = CAPABILITIES
+        .iter()
+        .filter(|(number, _, _)| effective & (1_u64 << number) == 0)
+        .map(|(_, name, reason)| format!("{name} ({reason})"))
+        .collect();
+    if lacking.is_empty() {
+        return Finding::good(CHECK, CAPABILITIES.map(|(_, name, _)| name).join(", "));
+    }
+    let found = format!("lacks {}", lacking.join(", "));
+    Finding::bad(CHECK, found, "run it as root; in a pod, with securityContext.privileged")
+}
+
+/// proc(5), `CapEff`.
+fn effective(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+pub(super) fn pods(given: Option<&Path>) -> Finding {
+    const CHECK: &str = "pods' cgroup";
+    match PodCgroup::find(given) {
+        Ok(Some(cgroup)) => Finding::good(CHECK, cgroup.path().display().to_string()),
+        Ok(None) => Finding::bad(
+            CHECK,
+            "is not there",
+            "has kubelet started? `podrole attach --wait` waits for it; another name is given by --pod-cgroup",
+        ),
+        Err(error) => Finding::of_error(CHECK, &error),
+    }
+}
+
+pub(super) fn bpf_fs(path: &Path) -> Finding {
+    const CHECK: &str = "BPF file system";
+    let shown = path.display();
+    if bpffs::is_mounted(path) {
+        Finding::good(CHECK, format!("mounted at {shown}"))
+    } else {
+        Finding::unsure(
+            CHECK,
+            format!("not mounted at {shown}"),
+            "on the node the agent mounts it; a container needs the host's (hostPath, mountPropagation: Bidirectional)",
+        )
+    }
+}
+
+pub(super) fn addresses(given: &[String]) -> Finding {
+    const CHECK: &str = "addresses";
+    if !given.is_empty() {
+        return Finding::good(CHECK, format!("{} by --listen", given.join(", ")));
+    }
+    match listen::or_primary(None) {
+        Ok(Listen { v4, v6 }) => {
+            let v6 = v6.map_or("no IPv6".to_owned(), |v6| v6.to_string());
+            Finding::good(CHECK, format!("{v4}, {v6}"))
+        }
+        Err(error) => Finding::of_error(CHECK, &error),
+    }
+}
+
+pub(super) async fn agent(socket: &Path) -> Vec<Finding> {
+    const CHECK: &str = "agent";
+    vec![match ask::<Ready>(socket, &Question::Ready).await {
+        Ok(ready) if ready.ready => Finding::good(CHECK, "runs and is ready"),
+        Ok(ready) => Finding::bad(CHECK, format!("runs, {ready}"), "see its log"),
+        Err(AskError::NoAgent { .. }) => Finding::unsure(
+            CHECK,
+            format!("none answers at {}", socket.display()),
+            "without one, pods are refused where the programs are attached, and have the node's role where they are not",
+        ),
+        Err(error) => Finding::bad(CHECK, Chain(&error).to_string(), "see its log"),
+    }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_of_all_kinds_are_read() {
+        assert_eq!(version("6.18.5"), Some((6, 18)));
+        assert_eq!(version("5.10.245-241.976.amzn2.x86_64"), Some((5, 10)));
+        assert_eq!(version("6.8-rc1"), Some((6, 8)));
+        assert_eq!(version("linux"), None);
+    }
+
+    #[test]
+    fn capabilities_are_read_from_proc() {
+        assert_eq!(effective("Name:\tx\nCapEff:\t000001ffffffffff\n"), Some(0x1ff_ffff_ffff));
+        assert_eq!(effective("Name:\tx\n"), None);
+    }
+}
