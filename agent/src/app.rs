@@ -33,8 +33,8 @@ use crate::callers::fresh::Fresh;
 use crate::callers::pods::Index;
 use crate::callers::watch::Watch;
 use crate::clock::Clock;
+use crate::credentials::Broker;
 use crate::credentials::aws::{Aws, ConfigError};
-use crate::credentials::broker::{Broker, Meters};
 use crate::credentials::sources::Sources;
 use crate::credentials::token_request::TokenRequests;
 use crate::credentials::tokens::Tokens;
@@ -124,6 +124,7 @@ pub struct Bound {
     knowing: Knowing,
     handler: Handler,
     watch: Watch,
+    assigner: Assigner,
     tasks: Vec<(&'static str, Task)>,
     readiness: Readiness,
     metrics: Arc<Metrics>,
@@ -155,9 +156,8 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let fresh = Fresh::default();
     let callers = Callers::new(pods, identity, fresh.clone(), metrics.identities.clone());
     measure(&mut node, &mut metrics, &callers);
-    let meters = Meters { calls: metrics.sts_requests.clone(), held: metrics.sessions.clone() };
     sources.sts.untagged = metrics.untagged_sessions.clone();
-    let (broker, broker_task) = Broker::new(sources, clock.clone(), meters);
+    let (broker, broker_task) = Broker::new(sources, clock.clone(), metrics.sessions.clone());
     let (node_metadata, node_metadata_task) =
         metadata::connect(&settings.metadata, &kubernetes, &settings.node_name, &metrics);
     let watch = Watch {
@@ -185,6 +185,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         requests: metrics.requests.clone(),
         events,
     };
+    let assigner = Assigner::beside(&handler, settings.prefetch);
     let tasks: Vec<(_, Task)> = vec![
         ("the broker", Box::pin(broker_task)),
         ("the node's metadata", node_metadata_task),
@@ -208,6 +209,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         knowing,
         handler,
         watch,
+        assigner,
         tasks,
         readiness,
         metrics,
@@ -230,6 +232,7 @@ impl Bound {
             knowing,
             handler,
             watch,
+            assigner,
             tasks,
             readiness,
             metrics,
@@ -237,13 +240,6 @@ impl Bound {
         let stop = CancellationToken::new();
         let mut servers = Supervisor::default();
         let mut background = Supervisor::default();
-        let assigner = Assigner {
-            callers: handler.callers.clone(),
-            roles: handler.roles.clone(),
-            plan: handler.plan.clone(),
-            broker: handler.broker.clone(),
-            events: handler.events.clone(),
-        };
         let listed = readiness.register("the list of this node's pods");
         let attached = readiness.register("the eBPF programs");
         let passed = readiness.register("the self-test");

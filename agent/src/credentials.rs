@@ -10,6 +10,7 @@ mod fake_aws;
 mod http_client;
 mod learned;
 pub mod plan;
+pub mod prefetch;
 pub mod session;
 pub mod sources;
 pub mod sts;

@@ -29,6 +29,7 @@ pub use self::roles::RoleArguments;
 pub use self::sessions::SessionArguments;
 
 use crate::credentials::SessionPlan;
+use crate::credentials::prefetch::Policy;
 use crate::kernel::interfaces::Chosen;
 use crate::kernel::{ForwardHook, Hook};
 use crate::operate::telemetry::Format;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub plan: SessionPlan,
     /// Where kubelet keeps pods' volumes.
     pub kubelet_dir: PathBuf,
+    /// Whose session is fetched before it is asked for.
+    pub prefetch: Policy,
     /// What pods may read beside their role.
     pub metadata: MetadataSettings,
     /// What is logged, and how.
@@ -241,6 +244,7 @@ impl Settings {
             socket: check.require("--socket", parse::absolute(arguments.socket.socket)),
             callers: callers::check(arguments.callers, &mut check),
             rules: roles::check(arguments.roles, &mut check),
+            prefetch: sessions.prefetch,
             plan: sessions.plan,
             kubelet_dir: sessions.kubelet_dir,
             metadata: metadata::check(arguments.metadata, &mut check),

@@ -28,11 +28,26 @@ pub fn read(text: &str) -> Result<Samples> {
             let (series, value) = line.rsplit_once(' ').with_context(|| format!("{line:?}"))?;
             let family = family.as_ref().with_context(|| format!("no family for {line:?}"))?;
             family.check(series)?;
-            let value = value.parse().with_context(|| format!("the value of {line:?}"))?;
+            let value = number(value).with_context(|| format!("the value of {line:?}"))?;
             ensure!(samples.insert(series.to_owned(), value).is_none(), "{series} is there twice");
         }
     }
     Ok(samples)
+}
+
+/// A number; of one that is not whole, what is before the point.
+fn number(text: &str) -> Result<i64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    ensure!(!fraction.is_empty() && fraction.bytes().all(|b| b.is_ascii_digit()), "{text:?}");
+    Ok(whole.parse()?)
+}
+
+/// Whether a series tells how often something happened or how many there are: all others measure time,
+/// and move by themselves.
+#[must_use]
+pub fn is_count(series: &str) -> bool {
+    let name = series.split('{').next().unwrap_or(series);
+    !name.contains("_seconds") && name != "podrole_sts_requests_allowed"
 }
 
 /// Which series differ, and by how much; one that is not there is at 0.
@@ -52,6 +67,10 @@ struct Family<'t> {
 impl Family<'_> {
     fn check(&self, series: &str) -> Result<()> {
         let suffix = match self.kind {
+            Some("histogram") => ["_bucket", "_sum", "_count"]
+                .into_iter()
+                .find(|suffix| series.split('{').next().is_some_and(|name| name.ends_with(suffix)))
+                .with_context(|| format!("{series} is no part of a histogram"))?,
             Some("counter") => "_total",
             Some("info") => "_info",
             Some("gauge") => "",
@@ -93,8 +112,10 @@ mod tests {
             ("# EOF\n", ""),
             ("# HELP a_b Some.\n", ""),
             ("counter", "histogram"),
+            ("counter", "summary"),
             ("_total", ""),
             (" 7", " x"),
+            (" 7", " 7."),
             ("\"1\"", "1"),
             ("# EOF", "a_b_total{x=\"1\",y=\"\"} 8\n# EOF"),
         ] {

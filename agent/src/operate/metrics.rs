@@ -23,11 +23,13 @@ pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;
 
 pub use self::identities::{Identified, Identities};
+pub use self::sessions::{Outcome, Sessions, Standing, StsRequests};
 
 mod identities;
 pub use self::metadata::{Limited, Limits, UpstreamRequests};
 
 mod metadata;
+mod sessions;
 #[cfg(test)]
 mod tests;
 
@@ -72,49 +74,6 @@ impl Document {
             Self::IamInfo => "iam_info",
             Self::Node => "node",
             Self::Other => "other",
-        }
-    }
-}
-
-/// What came of a call to STS, as a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Credentials.
-    Ok,
-    /// A refusal that concerns the role.
-    Refused,
-    /// The agent's own credentials or clock are bad.
-    Node,
-    /// The pod's own token is not there or not accepted.
-    Token,
-    /// AWS wants fewer requests.
-    Throttled,
-    /// Failing, slow or out of reach.
-    Unavailable,
-    /// An answer that cannot be used.
-    Unusable,
-}
-
-impl Outcome {
-    const ALL: [Self; 7] = [
-        Self::Ok,
-        Self::Refused,
-        Self::Node,
-        Self::Token,
-        Self::Throttled,
-        Self::Unavailable,
-        Self::Unusable,
-    ];
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Refused => "refused",
-            Self::Node => "node",
-            Self::Token => "token",
-            Self::Throttled => "throttled",
-            Self::Unavailable => "unavailable",
-            Self::Unusable => "unusable",
         }
     }
 }
@@ -170,29 +129,6 @@ impl Requests {
     }
 }
 
-/// Calls to STS. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct StsRequests {
-    family: Family<Labels<1>, Counter>,
-    ended: Arc<[Counter; Outcome::ALL.len()]>,
-}
-
-impl Default for StsRequests {
-    fn default() -> Self {
-        let family = Family::<Labels<1>, Counter>::default();
-        let ended =
-            Outcome::ALL.map(|outcome| family.get_or_create_owned(&[("outcome", outcome.label())]));
-        Self { family, ended: Arc::new(ended) }
-    }
-}
-
-impl StsRequests {
-    /// Counts one.
-    pub fn count(&self, outcome: Outcome) {
-        self.ended.get(outcome as usize).map(Counter::inc);
-    }
-}
-
 /// What the kernel's programs counted since they were first attached.
 pub trait KernelCounts: Send + Sync + 'static {
     /// How often this happened.
@@ -209,8 +145,6 @@ pub struct Metrics {
     registry: Registry,
     /// Requests answered.
     pub requests: Requests,
-    /// Calls to STS.
-    pub sts_requests: StsRequests,
     /// What came of telling whose connections are.
     pub identities: Identities,
     /// 1 where pods are told apart by their source address alone.
@@ -219,8 +153,8 @@ pub struct Metrics {
     pub limited: Limits,
     /// Questions to the real metadata service.
     pub upstream: UpstreamRequests,
-    /// Sessions held.
-    pub sessions: Gauge,
+    /// Sessions and the calls that they take.
+    pub sessions: Sessions,
     /// Sessions got without their tags.
     pub untagged_sessions: Counter,
     /// Connections that left a pod for the proxy and did not arrive.
@@ -233,12 +167,11 @@ impl Default for Metrics {
         let metrics = Self {
             registry: Registry::with_prefix("podrole"),
             requests: Requests::default(),
-            sts_requests: StsRequests::default(),
             identities: Identities::default(),
             source_ip_identity: Gauge::default(),
             limited: Limits::default(),
             upstream: UpstreamRequests::default(),
-            sessions: Gauge::default(),
+            sessions: Sessions::default(),
             untagged_sessions: Counter::default(),
             redirects_lost: Counter::default(),
             guards_missing: Family::default(),
@@ -256,11 +189,6 @@ impl Metrics {
             "requests",
             "Requests of pods that were answered, by what was asked for and by status",
             self.requests.family.clone(),
-        );
-        registry.register(
-            "sts_requests",
-            "AssumeRole calls that ended, without the AWS SDK's own retries",
-            self.sts_requests.family.clone(),
         );
         registry.register(
             "identities",
@@ -282,11 +210,7 @@ impl Metrics {
             "Questions to the real metadata service that ended: what is remembered is not asked",
             self.upstream.family.clone(),
         );
-        registry.register(
-            "sessions",
-            "Sessions whose credentials are held now",
-            self.sessions.clone(),
-        );
+        self.sessions.register(registry);
         registry.register(
             "untagged_sessions",
             "Sessions got without their session tags, since STS refused the role with them",

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::credentials::SessionPlan;
 use crate::credentials::plan::{ClusterArn, SessionTags, TAG_VALUE_MAX, is_tag_character};
+use crate::credentials::prefetch::Policy;
 
 use super::{Checker, parse};
 
@@ -64,6 +65,12 @@ pub struct SessionArguments {
         value_name = "DIRECTORY"
     )]
     pub kubelet_dir: PathBuf,
+
+    /// Whose credentials are fetched before they are asked for: `mapped` (pods that an association or
+    /// a pod annotation maps, and that have no credentials of their own), `all` (but for
+    /// --default-role) or `off`
+    #[arg(long, env = "PODROLE_PREFETCH", default_value = "mapped", value_name = "WHOSE")]
+    pub prefetch: String,
 }
 
 /// How sessions are asked for.
@@ -73,6 +80,8 @@ pub(super) struct SessionSettings {
     pub(super) plan: SessionPlan,
     /// Where kubelet keeps pods' volumes.
     pub(super) kubelet_dir: PathBuf,
+    /// Whose are fetched before they are asked for.
+    pub(super) prefetch: Policy,
 }
 
 pub(super) fn check(arguments: SessionArguments, check: &mut Checker) -> SessionSettings {
@@ -96,7 +105,17 @@ pub(super) fn check(arguments: SessionArguments, check: &mut Checker) -> Session
         ),
     };
     let kubelet_dir = check.require("--kubelet-dir", parse::absolute(arguments.kubelet_dir));
-    SessionSettings { plan, kubelet_dir }
+    let prefetch = check.require("--prefetch", prefetch(&arguments.prefetch));
+    SessionSettings { plan, kubelet_dir, prefetch }
+}
+
+fn prefetch(given: &str) -> Result<Policy, String> {
+    match given {
+        "mapped" => Ok(Policy::Mapped),
+        "all" => Ok(Policy::All),
+        "off" => Ok(Policy::Off),
+        _ => Err(format!("{given:?} is unknown; write `mapped`, `all` or `off`")),
+    }
 }
 
 /// Which tags, and whether a role may do without.

@@ -12,9 +12,9 @@ use crate::callers::Identity;
 use crate::callers::attest::{Attestor, Seen};
 use crate::callers::fresh::Fresh;
 use crate::callers::pod_key::PodKey;
-use crate::callers::pods::{Event, Index};
+use crate::callers::pods::{Change, Event, Index};
 use crate::callers::watch::location::Location;
-use crate::credentials::broker::Meters;
+use crate::credentials::broker::{Meters, Prefetch};
 use crate::credentials::{Credentials, FetchError, SessionRequest, Source};
 use crate::metadata::node::NodeSource;
 use crate::metadata::paths::AllowList;
@@ -117,10 +117,23 @@ fn with_pod() -> Bench {
 }
 
 impl Bench {
+    /// As the watch and the assigner do.
     fn tell(&self, event: Event) {
-        self.pods.send_modify(|index| {
-            index.apply(event);
-        });
+        let mut changes = Vec::new();
+        self.pods.send_modify(|index| changes = index.apply(event));
+        for change in changes {
+            let (pod, session) = match change {
+                Change::Gone(pod) => (pod, None),
+                Change::Appeared(now) | Change::Changed { now, .. } => {
+                    let session = match self.handler.roles.decide(&now) {
+                        Decision::Granted(grant) => self.handler.plan.request(&now, &grant).ok(),
+                        _ => None,
+                    };
+                    (now, session)
+                }
+            };
+            self.handler.broker.assign(pod.uid.clone(), session, Prefetch::No);
+        }
     }
 
     async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {

@@ -56,6 +56,14 @@ fn families(text: &str) -> Vec<Family> {
 impl Family {
     fn add(&mut self, series: &str, value: &str) {
         let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+        if self.kind == "histogram" {
+            // Its buckets are the same for ever, and follow from each other.
+            let known = ["_bucket", "_sum", "_count"];
+            let name = known.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap();
+            name.clone_into(&mut self.sample);
+            self.values.insert(series.to_owned(), 0);
+            return;
+        }
         name.clone_into(&mut self.sample);
         for label in labels.strip_suffix('}').unwrap().split(',').filter(|label| !label.is_empty())
         {
@@ -63,6 +71,7 @@ impl Family {
             let values = self.labels.entry(key.to_owned()).or_default();
             values.insert(value.trim_matches('"').to_owned());
         }
+        let value = value.strip_suffix(".0").unwrap_or(value);
         self.values.insert(labels.trim_end_matches('}').to_owned(), value.parse().unwrap());
     }
 }
@@ -141,7 +150,7 @@ fn each_request_and_call_is_counted_in_its_own_series() {
         metrics.requests.count(document, StatusCode::IM_A_TEAPOT);
     }
     for outcome in Outcome::ALL {
-        metrics.sts_requests.count(outcome);
+        metrics.sessions.calls.count(outcome);
     }
     for family in families(&metrics.text().unwrap()) {
         let (expected, series) = match family.sample.as_str() {

@@ -1,0 +1,360 @@
+//! The task that owns all sessions: commands come in, fetches go out when they are due, in order of
+//! who needs them most, within the node's rate.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tracing::warn;
+
+use super::chance::Chance;
+use super::entry::{Entry, Now, Waiter};
+use super::limiter::{Class, Limiter};
+use super::{
+    Command, Credentials, FetchError, Meters, Prefetch, SessionRequest, SessionState, Source,
+    report,
+};
+use crate::callers::pods::PodUid;
+use crate::clock::Clock;
+use crate::operate::metrics::Standing;
+
+/// A session, by every input of it.
+pub(super) type Key = Arc<SessionRequest>;
+
+/// How often what ended is dropped and the clocks are compared.
+const TICK: Duration = Duration::from_secs(10);
+/// Clocks that drift apart by more than this within a tick have jumped.
+const JUMP: Duration = Duration::from_secs(2);
+/// A fetch ends by itself before; this holds it, whatever its source does.
+const FETCH_DEADLINE: Duration = Duration::from_secs(20);
+/// Fetches under way that a pod waits for.
+const ASKED_AT_ONCE: usize = 128;
+/// Fetches under way that nobody waits for yet.
+const AHEAD_AT_ONCE: usize = 8;
+/// Between the prefetches after the agent's start: of 5,000 nodes together, 417 a second.
+const SPREAD: Duration = Duration::from_secs(12);
+
+/// A pod, as far as the broker knows it.
+#[derive(Default)]
+struct Assigned {
+    /// Whether anybody said what it may have.
+    known: bool,
+    /// What it may have.
+    session: Option<Key>,
+    /// Requests for something that it may not have, or not yet: the word of its assignment may be on
+    /// its way.
+    parked: Vec<(SessionRequest, oneshot::Sender<super::Answer>)>,
+}
+
+struct Fetched {
+    key: Key,
+    class: Class,
+    result: Result<Credentials, FetchError>,
+    took: Duration,
+}
+
+pub(super) struct Owner<S> {
+    source: Arc<S>,
+    clock: Clock,
+    meters: Meters,
+    chance: Chance,
+    pods: HashMap<PodUid, Assigned>,
+    sessions: HashMap<Key, Entry>,
+    fetches: JoinSet<Fetched>,
+    /// Fetches under way, with and without a pod that waits.
+    running: [usize; 2],
+    limiter: Limiter,
+    /// The next place of the prefetches that are spread out.
+    spread: Instant,
+    /// When the clocks were compared last.
+    compared: Now,
+    /// When the sessions must be looked at; now, if something changed.
+    wake: Instant,
+}
+
+impl<S: Source> Owner<S> {
+    pub(super) fn new(source: S, clock: Clock, meters: Meters, mut chance: Chance) -> Self {
+        let now = Now { instant: Instant::now(), wall: clock.now() };
+        Self {
+            source: Arc::new(source),
+            spread: now.instant + SPREAD.mul_f64(chance.next()),
+            limiter: Limiter::new(now.instant),
+            clock,
+            meters,
+            chance,
+            pods: HashMap::new(),
+            sessions: HashMap::new(),
+            fetches: JoinSet::new(),
+            running: [0; 2],
+            compared: now,
+            wake: now.instant + TICK,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
+                Some(fetched) = self.fetches.join_next() => match fetched {
+                    Ok(fetched) => self.fetched(fetched),
+                    Err(error) if error.is_panic() => {
+                        std::panic::resume_unwind(error.into_panic())
+                    }
+                    Err(_) => {}
+                },
+                () = sleep_until(self.wake) => self.look(),
+                _ = tick.tick() => self.tick(),
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { instant: Instant::now(), wall: self.clock.now() }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Get { pod, request, reply } => self.get(pod, request, reply),
+            Command::Assign { pod, session, prefetch } => self.assign(&pod, session, prefetch),
+            Command::Reconsider(pod) => self.reconsider(&pod),
+            Command::Forget(pod) => {
+                if let Some(Assigned { session: Some(key), .. }) = self.pods.remove(&pod) {
+                    self.leave(&pod, &key);
+                }
+                self.look();
+            }
+            // Nobody listens any more; that is no failure.
+            Command::States(reply) => drop(reply.send(self.states())),
+        }
+    }
+
+    fn get(&mut self, pod: PodUid, request: SessionRequest, reply: oneshot::Sender<super::Answer>) {
+        let now = self.now();
+        let assigned = self.pods.entry(pod.clone()).or_default();
+        let Some(entry) = assigned
+            .session
+            .as_ref()
+            .filter(|key| ***key == request)
+            .and_then(|key| self.sessions.get_mut(key))
+        else {
+            assigned.parked.retain(|(_, reply)| !reply.is_closed());
+            assigned.parked.push((request, reply));
+            return;
+        };
+        entry.ask(Waiter { pod, reply }, now);
+        if let Some(held) = entry.servable(now) {
+            self.meters.left.observe(held.left(now).as_secs_f64());
+        }
+        if entry.wake().is_some_and(|wake| wake <= self.wake) {
+            self.look();
+        }
+    }
+
+    fn assign(&mut self, pod: &PodUid, session: Option<SessionRequest>, prefetch: Prefetch) {
+        let now = self.now();
+        let key = session.map(|request| self.key_of(request));
+        let due = match prefetch {
+            Prefetch::Now => Some(now.instant),
+            Prefetch::Spread => Some(self.next_place(now.instant)),
+            Prefetch::No => None,
+        };
+        let assigned = self.pods.entry(pod.clone()).or_default();
+        assigned.known = true;
+        let parked = std::mem::take(&mut assigned.parked);
+        let before = std::mem::replace(&mut assigned.session, key.clone());
+        match (before, &key) {
+            (Some(before), Some(key)) if before == *key => {
+                if let Some(entry) = self.sessions.get_mut(key) {
+                    entry.reconsider(now);
+                }
+            }
+            (Some(before), _) => self.leave(pod, &before),
+            (None, _) => {}
+        }
+        if let Some(key) = key {
+            let entry = self.sessions.entry(Arc::clone(&key)).or_default();
+            entry.join(pod.clone(), due);
+            for (request, reply) in parked {
+                // A request of yesterday's role is dropped: its client asks again.
+                if request == *key {
+                    entry.ask(Waiter { pod: pod.clone(), reply }, now);
+                }
+            }
+        }
+        self.look();
+    }
+
+    /// The same allocation for the same session.
+    fn key_of(&self, request: SessionRequest) -> Key {
+        let known = self.sessions.get_key_value(&request).map(|(key, _)| Arc::clone(key));
+        known.unwrap_or_else(|| Arc::new(request))
+    }
+
+    fn next_place(&mut self, now: Instant) -> Instant {
+        let place = self.spread.max(now);
+        self.spread = place + SPREAD.mul_f64(0.5 + self.chance.next());
+        place
+    }
+
+    fn leave(&mut self, pod: &PodUid, key: &Key) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        if !entry.leave(pod) && !entry.is_fetching() {
+            self.sessions.remove(key);
+        }
+    }
+
+    fn reconsider(&mut self, pod: &PodUid) {
+        let now = self.now();
+        let assigned = self.pods.get(pod).and_then(|assigned| assigned.session.as_ref());
+        if let Some(entry) = assigned.and_then(|key| self.sessions.get_mut(key)) {
+            entry.reconsider(now);
+        }
+        self.look();
+    }
+
+    /// Starts what is due and allowed, and finds out when to look again.
+    fn look(&mut self) {
+        let now = self.now();
+        self.wake = now.instant + TICK;
+        for entry in self.sessions.values_mut() {
+            if entry.wake().is_some_and(|wake| wake <= now.instant) {
+                entry.look(now);
+            }
+        }
+        while let Some((class, key)) = self.next_due(now) {
+            if self.running_of(class) >= at_once(class) {
+                break;
+            }
+            if let Err(at) = self.limiter.take(class, now.instant) {
+                self.wake = self.wake.min(at);
+                break;
+            }
+            self.start(key, class);
+        }
+        let wakes = self.sessions.values().filter_map(Entry::wake);
+        let next = wakes.filter(|wake| *wake > now.instant).min();
+        self.wake = self.wake.min(next.unwrap_or(self.wake));
+        self.measure(now);
+    }
+
+    fn next_due(&self, now: Now) -> Option<(Class, Key)> {
+        let due = |entry: &Entry| entry.due().is_some_and(|due| due <= now.instant);
+        let due = self.sessions.iter().filter(|(_, entry)| due(entry));
+        let (key, entry) = due.min_by_key(|(_, entry)| entry.rank(now))?;
+        Some((entry.rank(now).0, Arc::clone(key)))
+    }
+
+    fn running_of(&self, class: Class) -> usize {
+        self.running.get(class as usize).copied().unwrap_or(usize::MAX)
+    }
+
+    fn start(&mut self, key: Key, class: Class) {
+        if let Some(entry) = self.sessions.get_mut(&key) {
+            entry.start();
+        }
+        if let Some(running) = self.running.get_mut(class as usize) {
+            *running += 1;
+        }
+        let source = Arc::clone(&self.source);
+        self.fetches.spawn(async move {
+            let started = Instant::now();
+            let result = timeout(FETCH_DEADLINE, source.fetch(&key)).await;
+            let result = result
+                .unwrap_or_else(|_| Err(FetchError::Unavailable("no answer within 20 s".into())));
+            Fetched { key, class, result, took: started.elapsed() }
+        });
+    }
+
+    fn fetched(&mut self, fetched: Fetched) {
+        let Fetched { key, class, result, took } = fetched;
+        let now = self.now();
+        if let Some(running) = self.running.get_mut(class as usize) {
+            *running = running.saturating_sub(1);
+        }
+        let Some(entry) = self.sessions.get_mut(&key) else { return };
+        let chance = [self.chance.next(), self.chance.next()];
+        let answer = entry.finish(&key, result, now, chance);
+        report::log(&key, entry, &answer, now);
+        self.meters.count(&answer, took);
+        match &answer {
+            Err(error) if report::is_of_the_node(error) => self.limiter.slow_down(now.instant),
+            Ok(_) => self.limiter.speed_up(now.instant),
+            Err(_) => {}
+        }
+        if entry.pods.is_empty() {
+            self.sessions.remove(&key);
+        }
+        self.look();
+    }
+
+    fn tick(&mut self) {
+        let now = self.now();
+        let jumped = jump(self.compared, now);
+        self.compared = now;
+        if jumped > JUMP {
+            warn!(seconds = jumped.as_secs(), "the clock jumped, or the node slept");
+        }
+        for entry in self.sessions.values_mut() {
+            entry.look(now);
+            if jumped > JUMP {
+                entry.replan(now);
+            }
+        }
+        self.pods.retain(|_, pod| {
+            pod.parked.retain(|(_, reply)| !reply.is_closed());
+            pod.known || !pod.parked.is_empty()
+        });
+        self.look();
+    }
+
+    fn measure(&self, now: Now) {
+        let held = self.sessions.values().filter_map(|entry| entry.servable(now));
+        let (held, least_left) = held.fold((0, None::<Duration>), |(count, least), held| {
+            let left = held.left(now);
+            (count + 1, Some(least.map_or(left, |least| least.min(left))))
+        });
+        let due = |entry: &&Entry| entry.due().is_some_and(|due| due <= now.instant);
+        let waiting = self.sessions.values().filter(due).count();
+        self.meters.show(&Standing {
+            held,
+            least_left,
+            waiting,
+            running: self.fetches.len(),
+            rate: self.limiter.rate(),
+        });
+    }
+
+    fn states(&self) -> Vec<SessionState> {
+        let now = self.now();
+        let known = self.pods.iter().filter(|(_, assigned)| assigned.known);
+        let state = |(pod, assigned): (&PodUid, &Assigned)| {
+            let session = assigned.session.as_ref();
+            let entry = session.and_then(|key| Some((key, self.sessions.get(key)?)));
+            SessionState::of(pod, entry, now)
+        };
+        known.map(state).collect()
+    }
+}
+
+const fn at_once(class: Class) -> usize {
+    match class {
+        Class::Asked => ASKED_AT_ONCE,
+        Class::Ahead => AHEAD_AT_ONCE,
+    }
+}
+
+/// How far the time of day went otherwise than the clock that never jumps.
+fn jump(before: Now, now: Now) -> Duration {
+    let passed = now.instant.saturating_duration_since(before.instant);
+    let expected: SystemTime = before.wall + passed;
+    let ahead = now.wall.duration_since(expected);
+    ahead.unwrap_or_else(|behind| behind.duration())
+}
