@@ -13,20 +13,61 @@ use crate::pretend::node;
 use crate::pretend::sts::{self, session::Session};
 use crate::process;
 
+mod list;
+
+pub use list::{ALL, BOTO2, BOTO3, CURL, FEW, JAVASCRIPT2};
+
 /// The patience with a client, start-up of its runtime included.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A client.
+#[derive(Debug)]
+pub struct Client {
+    /// Its name in pods and roles: lower case, digits, hyphens.
+    pub id: &'static str,
+    /// As people call it.
+    pub name: &'static str,
+    /// How it asks.
+    pub speaks: Speaks,
+    /// Whether it looks for its region, too.
+    pub region: bool,
+    runs: Runs,
+}
+
+/// What a client can ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Client {
-    /// AWS SDK for Python, today's.
-    Boto3,
-    /// AWS SDK for Python of 2018: IMDSv1, and strict about every byte.
-    Boto2,
-    /// AWS SDK for JavaScript, version 2.
-    JavaScript2,
-    /// A shell script with curl and awk, by IMDSv2.
-    Curl,
+pub enum Speaks {
+    /// `IMDSv1` alone: requests without a token.
+    V1,
+    /// `IMDSv2` alone.
+    V2,
+    /// `IMDSv2`, and `IMDSv1` where no token is to be had.
+    Both,
+}
+
+/// What its program is. Paths are relative to where `cargo xtask test` installed the clients.
+#[derive(Debug)]
+enum Runs {
+    /// A script for the Python that Boto 3 is installed for; more modules in the directory named.
+    Python { modules: Option<&'static str>, script: &'static str },
+    /// A script for Debian's Python.
+    DebianPython(&'static str),
+    /// A script for Node.js, which loads the SDK by this name.
+    Node { sdk: &'static str, script: &'static str },
+    /// A script for `sh`.
+    Shell(&'static str),
+    /// The AWS CLI of this path.
+    AwsCli(&'static str),
+    /// A script for Ruby.
+    Ruby(&'static str),
+    /// A script for PHP, of this Debian package's version.
+    Php { package: &'static str, script: &'static str },
+    /// The Java program, with the jars of this directory and Debian's of these names.
+    Java { jars: &'static str, debian: &'static [&'static str] },
+    /// A program built by `cargo xtask test`; where it does not know its version, Debian's package.
+    Program { path: &'static str, package: Option<&'static str> },
+    /// One of this package's own.
+    Own(&'static str),
 }
 
 /// What a client got.
@@ -34,50 +75,112 @@ pub enum Client {
 pub struct Credentials {
     /// `AccessKeyId`
     pub access_key_id: String,
-    /// `SecretAccessKey`
+    /// `SecretAccessKey`; empty where the client only signs with it.
+    #[serde(default)]
     pub secret_access_key: String,
     /// `Token`
     pub token: String,
-    /// `Expiration`
-    pub expiration: String,
+    /// `Expiration`, where the client tells it.
+    pub expiration: Option<String>,
+    /// The region, where the client was asked for it and found it.
+    pub region: Option<String>,
+    /// The client's version, where it tells it.
+    pub version: Option<String>,
     /// How long the client took to get it, in milliseconds.
     pub took_ms: u64,
 }
 
 impl Client {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Boto3, Self::Boto2, Self::JavaScript2, Self::Curl];
-
-    /// As people call it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Boto3 => "boto3",
-            Self::Boto2 => "boto 2.49",
-            Self::JavaScript2 => "AWS SDK for JavaScript 2",
-            Self::Curl => "curl",
-        }
-    }
-
-    fn command(self, place: &Place) -> Result<Command> {
-        match self {
-            Self::Boto3 => script(place, python()?, "-c", include_str!("clients/boto3.py")),
-            Self::Boto2 => script(place, python()?, "-c", include_str!("clients/boto2.py")),
-            Self::Curl => script(place, "sh".into(), "-c", include_str!("clients/curl.sh")),
-            Self::JavaScript2 => {
-                let file = include_str!("clients/javascript2.js");
-                let mut command = script(place, "node".into(), "-e", file)?;
-                command.env("NODE_PATH", setting("PODROLE_NODE_MODULES")?);
+    fn command(&self, place: &Place) -> Result<Command> {
+        match self.runs {
+            Runs::Python { modules, script } => {
+                let mut command = with(place, setting("PODROLE_PYTHON")?, ["-c", script])?;
+                if let Some(modules) = modules {
+                    command.env("PYTHONPATH", installed(modules)?);
+                }
+                Ok(command)
+            }
+            Runs::DebianPython(script) => with(place, "/usr/bin/python3".into(), ["-c", script]),
+            Runs::Node { sdk, script } => {
+                let mut command = with(place, "node".into(), ["-e", script])?;
+                command.env("NODE_PATH", setting("PODROLE_NODE_MODULES")?).env("AWS_SDK", sdk);
                 // It would otherwise print that version 2 has reached its end.
                 command.env("AWS_SDK_JS_SUPPRESS_MAINTENANCE_MODE_MESSAGE", "1");
                 Ok(command)
             }
+            Runs::Shell(script) => with(place, "sh".into(), ["-c", script]),
+            Runs::AwsCli(path) => {
+                let script = include_str!("clients/aws_cli.sh");
+                let mut command = with(place, "bash".into(), ["-c", script])?;
+                command.env("AWS", installed(path)?);
+                Ok(command)
+            }
+            Runs::Ruby(script) => with(place, "ruby".into(), ["-e", script]),
+            Runs::Php { script, .. } => with(place, "php".into(), ["-r", script]),
+            Runs::Java { jars, debian } => java(place, jars, debian),
+            Runs::Program { path, .. } => place.command(installed(path)?),
+            Runs::Own(name) => place.command(process::own_binary(name)?),
         }
+    }
+
+    /// Whether `cargo xtask test` installed it here.
+    #[must_use]
+    pub fn is_installed(&self) -> bool {
+        let (Runs::Java { jars: path, .. } | Runs::Program { path, .. }) = self.runs else {
+            return true;
+        };
+        installed(path).is_ok_and(|path| path.exists())
+    }
+
+    /// Whether its version is Debian's choice, not ours.
+    #[must_use]
+    pub fn is_of_debian(&self) -> bool {
+        match self.runs {
+            Runs::DebianPython(_)
+            | Runs::Shell(_)
+            | Runs::Ruby(_)
+            | Runs::Php { .. }
+            | Runs::Program { .. } => true,
+            Runs::AwsCli(path) => path.starts_with('/'),
+            Runs::Python { .. } | Runs::Node { .. } | Runs::Java { .. } | Runs::Own(_) => false,
+        }
+    }
+
+    /// Debian's package that has its version.
+    fn package(&self) -> Option<&'static str> {
+        match self.runs {
+            Runs::Php { package, .. } => Some(package),
+            Runs::Program { package, .. } => package,
+            _ => None,
+        }
+    }
+
+    /// The version of what ran, by what it said itself or else by its Debian package.
+    pub fn version(&self, said: &Credentials) -> Result<String> {
+        if let Some(version) = &said.version {
+            return Ok(version.clone());
+        }
+        let package = self.package().with_context(|| format!("{} tells no version", self.name))?;
+        let mut query = Command::new("dpkg-query");
+        query.args(["--show", "--showformat=${Version}", package]);
+        let version = process::run(&mut query, b"", PATIENCE)?.ok()?;
+        Ok(version.split_once('-').map_or(version.as_str(), |(upstream, _)| upstream).to_owned())
     }
 }
 
-fn python() -> Result<PathBuf> {
-    setting("PODROLE_PYTHON")
+fn java(place: &Place, jars: &str, debian: &[&str]) -> Result<Command> {
+    let own = installed(jars)?.join("*").display().to_string();
+    let debian = debian.iter().map(|name| format!("/usr/share/java/{name}.jar"));
+    let path: Vec<_> = std::iter::once(own).chain(debian).collect();
+    let mut command = place.command("java")?;
+    // One that compiles by itself does so for speed that nobody waits for.
+    command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", &path.join(":")]);
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/src/clients/Client.java"));
+    Ok(command)
+}
+
+fn installed(path: &str) -> Result<PathBuf> {
+    Ok(setting("PODROLE_CLIENTS")?.join(path))
 }
 
 fn setting(name: &str) -> Result<PathBuf> {
@@ -85,9 +188,9 @@ fn setting(name: &str) -> Result<PathBuf> {
     path.with_context(|| format!("{name} is not set: run `cargo xtask test`"))
 }
 
-fn script(place: &Place, program: PathBuf, flag: &str, text: &str) -> Result<Command> {
+fn with(place: &Place, program: PathBuf, arguments: [&str; 2]) -> Result<Command> {
     let mut command = place.command(program)?;
-    command.args([flag, text]);
+    command.args(arguments);
     Ok(command)
 }
 
@@ -96,10 +199,26 @@ impl Place {
     ///
     /// # Errors
     /// Where the client fails in any other way.
-    pub fn credentials_by(&self, client: Client) -> Result<Option<Credentials>> {
-        let finished = process::run(&mut client.command(self)?, b"", PATIENCE)?;
-        let said = finished.ok().with_context(|| format!("{} in a pod", client.name()))?;
-        serde_json::from_str(&said).with_context(|| format!("{} said {said:?}", client.name()))
+    pub fn credentials_by(&self, client: &Client) -> Result<Option<Credentials>> {
+        Self::run(client, client.command(self)?)
+    }
+
+    /// Lets a client look for credentials here, and for its region if it knows how.
+    ///
+    /// # Errors
+    /// Where the client fails in any other way than finding nothing.
+    pub fn credentials_and_region_by(&self, client: &Client) -> Result<Option<Credentials>> {
+        let mut command = client.command(self)?;
+        if client.region {
+            command.env("ASK_REGION", "1");
+        }
+        Self::run(client, command)
+    }
+
+    fn run(client: &Client, mut command: Command) -> Result<Option<Credentials>> {
+        let finished = process::run(&mut command, b"", PATIENCE)?;
+        let said = finished.ok().with_context(|| format!("{} in a pod", client.name))?;
+        serde_json::from_str(&said).with_context(|| format!("{} said {said:?}", client.name))
     }
 }
 
@@ -119,7 +238,8 @@ impl Credentials {
         let document: Document = serde_json::from_str(text).with_context(|| text.to_owned())?;
         let Document { access_key_id, secret_access_key, token, expiration } = document;
         let took_ms = u64::try_from(took.as_millis())?;
-        Ok(Self { access_key_id, secret_access_key, token, expiration, took_ms })
+        let (expiration, region, version) = (Some(expiration), None, None);
+        Ok(Self { access_key_id, secret_access_key, token, expiration, region, version, took_ms })
     }
 
     /// Who these credentials are for, which the pretend STS writes into its tokens.

@@ -4,7 +4,7 @@
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow};
-use podrole_tests::clients::Client;
+use podrole_tests::clients;
 use podrole_tests::cluster::{BYSTANDERS, Cluster, OTHER_PORTS};
 use podrole_tests::http::{LIST, Request, TOKEN_HEADER};
 use podrole_tests::kubelet::Quality;
@@ -14,10 +14,10 @@ use podrole_tests::pretend::node;
 fn every_client_in_a_pod_is_the_node() -> Result<()> {
     Cluster::with(|cluster| {
         let pod = cluster.pod("web").role("web").start()?;
-        for client in Client::ALL {
-            let found = pod.credentials_by(client)?.context(client.name())?;
-            assert!(found.access_key_id.starts_with("ASIANODE"), "{}", client.name());
-            assert!(found.token.contains(node::LEAK_MARKER), "{}", client.name());
+        for client in clients::FEW {
+            let found = pod.credentials_by(client)?.context(client.name)?;
+            assert!(found.access_key_id.starts_with("ASIANODE"), "{}", client.name);
+            assert!(found.token.contains(node::LEAK_MARKER), "{}", client.name);
         }
         let identity = pod.caller_identity_by_aws_cli()?;
         assert_eq!(identity.as_deref(), Some(node::ARN));

@@ -1,19 +1,18 @@
 //! Installs real AWS clients, old and new, into the target directory: the tests and the demo run
 //! them unmodified.
 
+mod go;
+mod java;
+mod node;
+mod python;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
 use crate::debian::{self, Needed};
-use crate::process;
 use crate::workspace::Workspace;
-
-const REQUIREMENTS: &str = include_str!("../clients/requirements.txt");
-const PACKAGE: &str = include_str!("../clients/package.json");
-const PACKAGE_LOCK: &str = include_str!("../clients/package-lock.json");
 
 /// What the tests' pods, the clients and their installation run.
 const COMMANDS: [Needed; 11] = [
@@ -30,6 +29,36 @@ const COMMANDS: [Needed; 11] = [
     Needed { command: "tc", package: "iproute2" },
 ];
 
+/// Clients that Debian has.
+const PACKAGES: [&str; 6] =
+    ["awscli", "busybox", "php-async-aws-core", "php-cli", "ruby-aws-sdk-core", "s3cmd"];
+
+/// Which clients are installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Which {
+    /// Today's in Python and JavaScript, and boto 2.
+    Few,
+    /// Those that need no compiler and no more than 100 MB.
+    Light,
+    /// Those in Go and Java too: 450 MB more to download.
+    All,
+}
+
+/// Something that is installed into a directory of its name.
+struct Part {
+    name: &'static str,
+    /// What is installed: another list, and it is installed anew.
+    list: String,
+    install: fn(&Setup<'_>, &Path) -> Result<()>,
+}
+
+/// What installing takes.
+struct Setup<'a> {
+    workspace: &'a Workspace,
+    /// Where all parts go.
+    directory: &'a Path,
+}
+
 /// Where the clients are.
 pub(crate) struct Clients {
     directory: PathBuf,
@@ -37,80 +66,49 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// What the tests and the demo find them by.
-    pub(crate) fn variables(&self) -> [(&'static str, PathBuf); 3] {
+    pub(crate) fn variables(&self) -> [(&'static str, PathBuf); 4] {
         [
-            ("PODROLE_PYTHON", self.python()),
+            ("PODROLE_CLIENTS", self.directory.clone()),
+            ("PODROLE_PYTHON", python::interpreter(&self.directory)),
             ("PODROLE_PYTHON_BIN", self.directory.join("python/bin")),
             ("PODROLE_NODE_MODULES", self.directory.join("node/node_modules")),
         ]
     }
-
-    fn python(&self) -> PathBuf {
-        self.directory.join("python/bin/python")
-    }
-
-    /// Written last, with the lists that were installed: a half-made installation has none.
-    fn stamp(&self) -> PathBuf {
-        self.directory.join("installed.txt")
-    }
-
-    fn are_installed(&self) -> bool {
-        fs::read_to_string(self.stamp()).is_ok_and(|stamp| stamp == lists())
-            && self.python().is_file()
-    }
 }
 
 /// Installs the clients, and Debian's packages that they and the tests need.
-pub(crate) fn install(workspace: &Workspace) -> Result<Clients> {
+pub(crate) fn install(workspace: &Workspace, which: Which) -> Result<Clients> {
     debian::install_for(&COMMANDS)?;
-    let clients = Clients { directory: workspace.target().join("clients") };
-    if clients.are_installed() {
-        return Ok(clients);
+    let directory = workspace.target().join("clients");
+    let mut parts = vec![python::today(), node::part()];
+    if which >= Which::Light {
+        debian::install(&PACKAGES)?;
+        parts.extend(python::old());
     }
-    println!("installing AWS clients into {}", clients.directory.display());
-    if clients.directory.exists() {
-        fs::remove_dir_all(&clients.directory).context("cannot remove the old AWS clients")?;
+    if which >= Which::All {
+        parts.extend([go::part(), java::part()]);
     }
-    install_python(&clients.directory)?;
-    install_node(&clients.directory)?;
-    fs::write(clients.stamp(), lists()).context("cannot write the stamp of the AWS clients")?;
-    Ok(clients)
-}
-
-fn lists() -> String {
-    [REQUIREMENTS, PACKAGE, PACKAGE_LOCK].concat()
-}
-
-fn install_python(clients: &Path) -> Result<()> {
-    let python = python();
-    if !process::succeeds(Command::new(python).args(["-c", "import ensurepip, venv"])) {
-        debian::install(&["python3-venv"])?;
+    let setup = Setup { workspace, directory: &directory };
+    for part in parts {
+        part.install(&setup)?;
     }
-    let venv = clients.join("python");
-    process::output(Command::new(python).args(["-m", "venv"]).arg(&venv))
-        .context("cannot make a Python environment")?;
-    let requirements = clients.join("requirements.txt");
-    fs::write(&requirements, REQUIREMENTS).context("cannot write the list for pip")?;
-    let mut pip = Command::new(venv.join("bin/python"));
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
-    process::output(pip.arg("--requirement").arg(requirements))
-        .context("pip cannot install the AWS clients")?;
-    Ok(())
+    Ok(Clients { directory })
 }
 
-/// Boto 2 does not start on Python 3.12 and later.
-fn python() -> &'static str {
-    let runs = |name: &str| process::succeeds(Command::new(name).arg("--version"));
-    ["python3.11", "python3.10"].into_iter().find(|name| runs(name)).unwrap_or("python3")
-}
-
-fn install_node(clients: &Path) -> Result<()> {
-    let node = clients.join("node");
-    fs::create_dir_all(&node).context("cannot make a directory for the AWS clients")?;
-    fs::write(node.join("package.json"), PACKAGE).context("cannot write the list for npm")?;
-    fs::write(node.join("package-lock.json"), PACKAGE_LOCK).context("cannot write npm's lock")?;
-    let mut npm = Command::new("npm");
-    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&node);
-    process::output(&mut npm).context("npm cannot install the AWS clients")?;
-    Ok(())
+impl Part {
+    fn install(&self, setup: &Setup<'_>) -> Result<()> {
+        let place = setup.directory.join(self.name);
+        // Written last, with what was installed: a half-made installation has none.
+        let stamp = setup.directory.join(format!("{}.installed", self.name));
+        if fs::read_to_string(&stamp).is_ok_and(|installed| installed == self.list) {
+            return Ok(());
+        }
+        println!("installing AWS clients into {}", place.display());
+        if place.exists() {
+            fs::remove_dir_all(&place).context("cannot remove the old AWS clients")?;
+        }
+        fs::create_dir_all(&place).context("cannot make a directory for the AWS clients")?;
+        (self.install)(setup, &place)?;
+        fs::write(stamp, &self.list).context("cannot write the stamp of the AWS clients")
+    }
 }

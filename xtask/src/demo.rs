@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use anyhow::{Context as _, Result, bail};
 
 use crate::build::Beside;
+use crate::clients::Which;
 use crate::workspace::Workspace;
 use crate::{build, clients, debian, process, programs};
 
@@ -19,7 +20,7 @@ pub(crate) fn run(workspace: &Workspace, &Arguments { keep }: &Arguments) -> Res
     if !debian::is_root() {
         bail!("the demo makes cgroups and network namespaces: run it as root");
     }
-    let clients = clients::install(workspace)?;
+    let clients = clients::install(workspace, Which::Few)?;
     let programs = programs::build(workspace)?;
     let agent = build::debug_agent(workspace, &programs, Beside::All)?;
     let mut demo = workspace.command(workspace.target().join("debug/podrole-demo"));

@@ -9,7 +9,7 @@ use std::thread;
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use podrole_tests::aws::role_arn;
-use podrole_tests::clients::{Client, Credentials};
+use podrole_tests::clients::{self, Client, Credentials};
 use podrole_tests::cluster::Cluster;
 use podrole_tests::http::LIST;
 use podrole_tests::pod::Pod;
@@ -31,14 +31,14 @@ struct Flags {
 /// A pod of the demo: its name, its client, and the role it asks for.
 struct Act {
     name: &'static str,
-    client: Client,
+    client: &'static Client,
     role: Option<&'static str>,
 }
 
 const ACTS: [Act; 3] = [
-    Act { name: "web", client: Client::Boto3, role: Some("web") },
-    Act { name: "batch", client: Client::JavaScript2, role: Some("batch") },
-    Act { name: "legacy", client: Client::Boto2, role: None },
+    Act { name: "web", client: &clients::BOTO3, role: Some("web") },
+    Act { name: "batch", client: &clients::JAVASCRIPT2, role: Some("batch") },
+    Act { name: "legacy", client: &clients::BOTO2, role: None },
 ];
 
 /// A line of the table.
@@ -114,7 +114,7 @@ fn ask_all(pods: &[Pod<'_>]) -> Result<Vec<Option<Credentials>>> {
     thread::scope(|scope| {
         let ask = |(pod, act): (&'_ Pod<'_>, &Act)| {
             let found = pod.credentials_by(act.client);
-            found.with_context(|| format!("{} in pod {}", act.client.name(), act.name))
+            found.with_context(|| format!("{} in pod {}", act.client.name, act.name))
         };
         let running: Vec<_> =
             pods.iter().zip(&ACTS).map(|pair| scope.spawn(move || ask(pair))).collect();
@@ -142,7 +142,7 @@ fn row(
     };
     Ok(Row {
         pod: format!("{}/{}", pod.namespace, pod.name),
-        client: act.client.name(),
+        client: act.client.name,
         asked: act.role.unwrap_or("-").to_owned(),
         is_as_promised: given == promised && without == Given::Node,
         given,

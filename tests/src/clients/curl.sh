@@ -11,6 +11,8 @@ document=$(get "meta-data/iam/security-credentials/$role") || { echo null; exit 
 field() {
     printf '%s\n' "$document" | awk -F'"' "/\"$1\"/"'{print $4}'
 }
-printf '{"access_key_id":"%s","secret_access_key":"%s","token":"%s","expiration":"%s","took_ms":%d}\n' \
-    "$(field AccessKeyId)" "$(field SecretAccessKey)" "$(field Token)" "$(field Expiration)" \
-    $((($(date +%s%N) - start) / 1000000))
+took=$((($(date +%s%N) - start) / 1000000))
+region=${ASK_REGION:+$(get meta-data/placement/region)}
+printf '{"access_key_id":"%s","secret_access_key":"%s","token":"%s","expiration":"%s","took_ms":%d' \
+    "$(field AccessKeyId)" "$(field SecretAccessKey)" "$(field Token)" "$(field Expiration)" "$took"
+printf ',"version":"%s"%s}\n' "$(curl --version | awk 'NR==1{print $2}')" "${region:+,\"region\":\"$region\"}"

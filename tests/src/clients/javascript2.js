@@ -1,4 +1,4 @@
-const AWS = require("aws-sdk");
+const AWS = require(process.env.AWS_SDK || "aws-sdk");
 
 const start = process.hrtime.bigint();
 AWS.config.getCredentials((error, found) => {
@@ -8,6 +8,7 @@ AWS.config.getCredentials((error, found) => {
     return;
   }
   console.log(JSON.stringify({
+    version: AWS.VERSION,
     access_key_id: found.accessKeyId,
     secret_access_key: found.secretAccessKey,
     token: found.sessionToken,
