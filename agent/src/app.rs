@@ -10,6 +10,7 @@ pub mod inspect;
 mod listen;
 mod metadata;
 mod node;
+mod unreachable;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -47,7 +48,6 @@ use crate::operate::metrics::Metrics;
 use crate::operate::readiness::Readiness;
 use crate::operate::shutdown::Signals;
 use crate::operate::supervisor::{Ended, Supervisor};
-use crate::report::Chain;
 use crate::roles::Roles;
 use crate::settings::{IdentityMode, Settings};
 
@@ -246,7 +246,7 @@ impl Bound {
         let callers = handler.callers.clone();
         let handler = Arc::new(handler);
 
-        let Node { mut keeper, refuse, netlink, log, records, rules, pods } = node;
+        let Node { mut keeper, refuse, no_arrival, netlink, log, records, rules, pods } = node;
         let mut way = WayWatch {
             pods: pods.clone(),
             rules,
@@ -257,14 +257,12 @@ impl Bound {
             readiness: readiness.clone(),
         };
         background.spawn("the netlink connection", netlink);
-        background.spawn("the programs' log", async move {
-            if let Err(error) = log.run().await {
-                warn!(error = %Chain(&error), "the programs' log cannot be read");
-            }
-        });
+        background.spawn("the programs' log", node::hand_on(log));
         for (name, task) in tasks {
             background.spawn(name, task);
         }
+        let cut_off = unreachable::tell(callers.clone(), no_arrival, handler.events.clone());
+        background.spawn("the search for pods that are cut off", cut_off);
         background.spawn("the watch on pods", async move {
             tokio::join!(watch.run(|change| assigner.on_change(change)), async {
                 callers.listed().await;

@@ -9,6 +9,7 @@ pub mod fresh;
 pub mod pod_key;
 pub mod pods;
 mod throttle;
+mod unreachable;
 pub mod watch;
 
 use std::collections::HashSet;
@@ -26,6 +27,8 @@ use self::decide::{Known, decide};
 use self::fresh::Fresh;
 use self::pods::{Index, Pod};
 use self::throttle::Throttle;
+pub use self::unreachable::Unreachable;
+use self::unreachable::Unreached;
 use crate::operate::metrics::{Identified, Identities};
 
 /// How long the watch may take to tell of a new pod before the API server is asked for a list: nearly
@@ -40,6 +43,7 @@ pub struct Callers {
     fresh: Fresh,
     meters: Identities,
     spoofs: Arc<Throttle>,
+    unreached: Arc<Unreached>,
 }
 
 /// By what pods are told apart.
@@ -115,7 +119,8 @@ impl Callers {
         fresh: Fresh,
         meters: Identities,
     ) -> Self {
-        Self { index, identity: Arc::new(identity), fresh, meters, spoofs: Arc::default() }
+        let (identity, spoofs, unreached) = (Arc::new(identity), Arc::default(), Arc::default());
+        Self { index, identity, fresh, meters, spoofs, unreached }
     }
 
     /// Says what is known of a connection that was just accepted, and stays so as long as it lives.
@@ -160,6 +165,7 @@ impl Callers {
 
     /// Forgets what was kept of a pod that has ended.
     pub fn forget(&self, pod: &Pod) {
+        self.unreached.forget(&pod.uid);
         if let Identity::Kernel(attestor) = &*self.identity {
             attestor.forget(pod);
         }

@@ -27,9 +27,9 @@ pub use self::drops::Drops;
 pub use self::forward::ForwardGuard;
 pub use self::hooks::{ForwardHook, Hook, Hooks};
 pub use self::interfaces::Interfaces;
-pub use self::keeper::Keeper;
+pub use self::keeper::{Keeper, NoArrival};
 pub use self::loader::{Loaded, Programs, Rules};
-pub use self::maps::{CgroupId, Counters, Records};
+pub use self::maps::{CgroupId, Counters, Lost, Records};
 pub use self::netns::NetnsCookie;
 
 use std::io;

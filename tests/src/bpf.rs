@@ -9,6 +9,7 @@ use std::mem::size_of_val;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
 
@@ -17,6 +18,7 @@ use crate::place::Place;
 
 /// Commands of bpf(2).
 const MAP_CREATE: u32 = 0;
+const MAP_UPDATE_ELEM: u32 = 2;
 const MAP_GET_NEXT_KEY: u32 = 4;
 const PROG_LOAD: u32 = 5;
 const OBJ_PIN: u32 = 6;
@@ -217,6 +219,38 @@ pub fn entries<const KEY: usize>(path: &Path) -> Result<usize> {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(count),
             Err(error) => return Err(error.into()),
         }
+    }
+    Ok(0)
+}
+
+/// Writes records of connections that there never were into the map that is pinned, without pause until
+/// told to stop, and gives how many. Each is new, so that others have to make room.
+pub fn flood_records(path: &Path, stop: &AtomicBool) -> Result<usize> {
+    #[repr(C)]
+    struct Attr {
+        map: u64,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    let map = open(path)?;
+    for count in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(count);
+        }
+        // 2001:db8::/32 is nobody's (RFC 3849). The last word is the port.
+        let [high, low] =
+            [count >> 16, count & 0xffff].map(|part| u32::try_from(part).unwrap_or(0));
+        let key = [0x2001_0db8_u32.to_be(), 0, 0, high, low];
+        // A cgroup that never was, at a time that is never long ago.
+        let value = [u64::MAX, u64::MAX];
+        let mut attr = Attr {
+            map: u64::try_from(map.as_raw_fd())?,
+            key: key.as_ptr() as u64,
+            value: value.as_ptr() as u64,
+            flags: 0,
+        };
+        call(MAP_UPDATE_ELEM, &mut attr).context("write a record")?;
     }
     Ok(0)
 }

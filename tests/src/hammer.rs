@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -98,12 +99,29 @@ impl Stop {
 /// Asks until told to stop, on `at_once` threads.
 #[must_use]
 pub fn hammer(address: SocketAddr, at_once: u32, stop: &Stop) -> Tally {
+    ask(address, at_once, stop, || true)
+}
+
+/// Asks so many times, as often as a pod may.
+#[must_use]
+pub fn repeat(address: SocketAddr, times: u32) -> Tally {
+    // Within the 400 that a pod may at once, and the 200 that it may each second.
+    const AT_ONCE: u32 = 5;
+    let left = AtomicU32::new(times);
+    let one_less = |left: u32| left.checked_sub(1);
+    ask(address, AT_ONCE, &Stop::default(), || {
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+    })
+}
+
+/// Asks on `at_once` threads, each until told to stop or until `go_on` says no.
+fn ask(address: SocketAddr, at_once: u32, stop: &Stop, go_on: impl Fn() -> bool + Sync) -> Tally {
     let tally = Mutex::new(Tally::default());
     let request = Request::get(LIST);
     thread::scope(|scope| {
         for _ in 0..at_once {
             scope.spawn(|| {
-                while !stop.wait(BETWEEN) {
+                while go_on() && !stop.wait(BETWEEN) {
                     let got = said(&request, &probe::tcp(address, &request.bytes(), EACH));
                     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
                     *tally.0.entry(got).or_default() += 1;

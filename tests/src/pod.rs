@@ -22,8 +22,6 @@ use crate::pretend::random;
 
 /// The annotation with a pod's role.
 pub const ROLE_ANNOTATION: &str = "iam.amazonaws.com/role";
-/// The annotation with the hash that a static pod's cgroup is named by.
-pub const HASH_ANNOTATION: &str = "kubernetes.io/config.hash";
 /// How many threads work where many pods are started or stopped.
 const AT_ONCE: usize = 4;
 
@@ -111,11 +109,20 @@ impl<'c> PodBuilder<'c> {
     /// has is a mirror with a UID of its own.
     pub fn from_file(self) -> Result<Self> {
         let hash = random::uuid()?.replace('-', "");
-        let marked = self
-            .annotation(HASH_ANNOTATION, &hash)
-            .annotation("kubernetes.io/config.mirror", &hash)
-            .annotation("kubernetes.io/config.source", "file");
+        let marked = self.mirror_of(&hash).annotation("kubernetes.io/config.source", "file");
         Ok(Self { hash: Some(hash), ..marked })
+    }
+
+    /// Marked as the mirror of the static pod with this hash, which anybody can write.
+    pub fn mirror_of(self, hash: &str) -> Self {
+        self.annotation("kubernetes.io/config.hash", hash)
+            .annotation("kubernetes.io/config.mirror", hash)
+    }
+
+    /// The hash that a static pod's cgroup is named by.
+    #[must_use]
+    pub fn hash(&self) -> Option<&str> {
+        self.hash.as_deref()
     }
 
     /// Known by its IPv6 address alone, as in an IPv6 cluster; it has a link-local IPv4 address too,
@@ -183,7 +190,7 @@ impl<'c> PodBuilder<'c> {
             name: self.name,
             uid,
             place: Place { namespace, cgroup: own },
-            cgroup,
+            whole: cgroup,
             only_v6: self.only_v6,
             network,
         };
@@ -223,7 +230,7 @@ pub struct Pod<'c> {
     /// The UID that the API server chose.
     pub uid: String,
     place: Place,
-    cgroup: Cgroup,
+    whole: Cgroup,
     only_v6: bool,
     network: Option<Network<'c>>,
 }
@@ -246,14 +253,20 @@ impl Pod<'_> {
 
     /// The directory of the cgroup that kubelet made for it; its containers' are below.
     #[must_use]
-    pub fn cgroup(&self) -> &Path {
-        self.cgroup.path()
+    pub fn whole_cgroup(&self) -> &Path {
+        self.whole.path()
     }
 
     /// The node's end of its veth; none with the node's network.
     #[must_use]
     pub fn interface(&self) -> Option<&str> {
         self.network.as_ref().map(|network| network.interface.as_str())
+    }
+
+    /// The name of its network namespace, as `ip netns` shows it.
+    pub fn namespace_file(&self) -> Result<String> {
+        let name = self.place.namespace.file_name().context("a namespace has a name")?;
+        Ok(name.to_string_lossy().into_owned())
     }
 
     /// Sets an annotation in the API, or removes it.

@@ -8,6 +8,7 @@
 pub mod attack;
 pub mod fence;
 pub mod hand_over;
+pub mod held;
 pub mod packet;
 pub mod sidecar;
 

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch as channel;
+use tokio::sync::{mpsc, watch as channel};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
@@ -16,8 +16,8 @@ use crate::kernel::interfaces::Watch;
 use crate::kernel::log::Log;
 use crate::kernel::self_test::way::{self, Answer};
 use crate::kernel::{
-    Drops, Hooks, Keeper, KernelError, Loaded, NetnsCookie, PinDirectory, PodCgroup, Programs,
-    Records, Rules, self_test,
+    Drops, Hooks, Keeper, KernelError, Loaded, NetnsCookie, NoArrival, PinDirectory, PodCgroup,
+    Programs, Records, Rules, self_test,
 };
 use crate::operate::metrics::{Counter, Gauge};
 use crate::operate::readiness::{Latch, Readiness};
@@ -29,6 +29,8 @@ const SELF_TEST_EVERY: Duration = Duration::from_secs(5);
 
 /// Between two looks at whether the way to the proxy should be asked for again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// Cgroups whose connections did not arrive, that wait to be told of.
+const LOST_AT_ONCE: usize = 256;
 /// What `/readyz` calls it.
 pub(super) const WAY: &str = "the way from a pod to the proxy";
 
@@ -38,6 +40,8 @@ pub(super) struct Node {
     pub(super) keeper: Keeper,
     /// Tells the keeper whether nobody is to be sent to the proxy's port.
     pub(super) refuse: channel::Sender<bool>,
+    /// Hears whose connections did not arrive at the proxy.
+    pub(super) no_arrival: NoArrival,
     /// The connection by which the keeper hears of interfaces; to be run.
     pub(super) netlink: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// The programs' log lines.
@@ -48,6 +52,13 @@ pub(super) struct Node {
     pub(super) rules: Rules,
     /// Where the cgroup of all pods is.
     pub(super) pods: PathBuf,
+}
+
+/// Hands the programs' log lines on, for ever.
+pub(super) async fn hand_on(log: Log) {
+    if let Err(error) = log.run().await {
+        warn!(error = %Chain(&error), "the programs' log cannot be read");
+    }
 }
 
 /// Runs the self-test until it passes, and then no more.
@@ -170,6 +181,7 @@ impl Node {
         let records = Arc::new(records);
         let pods = cgroup.path().to_owned();
         let (refuse, refused) = channel::channel(false);
+        let (lost_of, no_arrival) = mpsc::channel(LOST_AT_ONCE);
         let keeper = Keeper {
             programs,
             cgroup,
@@ -177,10 +189,12 @@ impl Node {
             records: Arc::clone(&records),
             drops: Arc::new(Drops::new(counters)),
             lost: Counter::default(),
+            lost_of,
             missing: Gauge::default(),
             refuse: refused,
         };
-        Ok(Self { refuse, keeper, netlink: Box::pin(netlink), log, records, rules, pods })
+        let netlink = Box::pin(netlink);
+        Ok(Self { keeper, refuse, no_arrival, netlink, log, records, rules, pods })
     }
 }
 

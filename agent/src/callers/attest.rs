@@ -115,7 +115,12 @@ impl Attestor {
     /// Where the connection that was just accepted from `peer` came from.
     #[must_use]
     pub fn origin(&self, peer: SocketAddr) -> Origin {
-        let Some(cgroup) = self.kernel.take(peer) else { return Origin::Unseen };
+        self.kernel.take(peer).map_or(Origin::Unseen, |cgroup| self.of_cgroup(cgroup))
+    }
+
+    /// Whose the sockets of a cgroup are.
+    #[must_use]
+    pub fn of_cgroup(&self, cgroup: CgroupId) -> Origin {
         match self.pod(cgroup) {
             Ok(Some(pod)) => Origin::Pod(pod),
             Ok(None) => Origin::NoPod(cgroup),

@@ -1,11 +1,10 @@
 //! Keeps the programs where they belong: on every interface that comes, and on the pods' cgroup even
 //! if it is removed and made again. Tells what they dropped.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch as channel;
+use tokio::sync::{mpsc, watch as channel};
 use tokio::time::interval;
 use tracing::{error, warn};
 
@@ -14,7 +13,7 @@ use crate::report::Chain;
 
 use super::cgroups::Presence;
 use super::interfaces::Watch;
-use super::{Drops, KernelError, PodCgroup, Programs, Records};
+use super::{Drops, KernelError, Lost, PodCgroup, Programs, Records};
 
 /// How often links are looked at, where nothing tells of a change.
 const VERIFY_EVERY: Duration = Duration::from_secs(10);
@@ -23,6 +22,9 @@ const VERIFY_EVERY: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long a connection may take from its SYN to the proxy, which is on the same node.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(2);
+
+/// Hears whose connections did not arrive.
+pub type NoArrival = mpsc::Receiver<Lost>;
 
 /// Owns the programs while the agent runs.
 pub struct Keeper {
@@ -38,6 +40,8 @@ pub struct Keeper {
     pub drops: Arc<Drops>,
     /// Counts connections that did not arrive at the proxy.
     pub lost: Counter,
+    /// Hears whose connections those were.
+    pub lost_of: mpsc::Sender<Lost>,
     /// Whether the forward guard has no hook.
     pub missing: Gauge,
     /// Whether nobody is to be sent to the proxy's port, since somebody else answers there.
@@ -135,17 +139,10 @@ impl Keeper {
     }
 
     fn tell_of_lost(&self) {
-        let mut lost = BTreeMap::<u64, u64>::new();
-        for connection in self.records.take_lost(ARRIVES_WITHIN) {
-            *lost.entry(connection.cgroup).or_default() += 1;
-            self.lost.inc();
-        }
-        for (cgroup, connections) in lost {
-            warn!(
-                cgroup,
-                connections,
-                "connections to the proxy did not arrive; a NetworkPolicy, a hostPort or a Service's externalIPs may take port 16925"
-            );
+        for lost in self.records.take_lost(ARRIVES_WITHIN) {
+            self.lost.inc_by(lost.connections);
+            // Where nobody can keep up, what is still lost is told of by the next sweep.
+            let _ = self.lost_of.try_send(lost);
         }
     }
 }

@@ -68,11 +68,13 @@ fn pinned_map(pin: &Path) -> Result<Option<MapInfo>, KernelError> {
 #[derive(Debug)]
 pub struct Records(Mutex<HashMap<MapData, Plain<Connection>, Plain<Record>>>);
 
-/// A connection that left a pod and did not arrive in time.
+/// Connections that left a pod and did not arrive in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lost {
-    /// The id of the cgroup whose socket it is.
-    pub cgroup: u64,
+    /// The cgroup whose sockets they are.
+    pub cgroup: CgroupId,
+    /// How many.
+    pub connections: u64,
 }
 
 impl Records {
@@ -88,12 +90,15 @@ impl Records {
         Some(CgroupId(record.cgroup))
     }
 
-    /// Takes the records older than `age`, whose connections never arrived.
+    /// Takes the records older than `age`, whose connections never arrived, and counts them by cgroup.
     #[must_use]
     pub fn take_lost(&self, age: Duration) -> Vec<Lost> {
         let Some(before) = monotonic().checked_sub(age) else { return Vec::new() };
-        let lost = self.take_all(|record| Duration::from_nanos(record.at) < before);
-        lost.into_iter().map(|record| Lost { cgroup: record.cgroup }).collect()
+        let mut lost = BTreeMap::<CgroupId, u64>::new();
+        for record in self.take_all(|record| Duration::from_nanos(record.at) < before) {
+            *lost.entry(CgroupId(record.cgroup)).or_default() += 1;
+        }
+        lost.into_iter().map(|(cgroup, connections)| Lost { cgroup, connections }).collect()
     }
 
     /// Forgets the connections of one cgroup.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use podrole_tests::bulk;
+use podrole_tests::first;
 use podrole_tests::hammer;
 use podrole_tests::probe::{self, Manner};
 
@@ -50,6 +51,14 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         at_once: u32,
     },
+    /// Asks for the role list so many times, and prints how often it got what.
+    Repeat {
+        address: SocketAddr,
+        #[arg(long)]
+        times: u32,
+    },
+    /// Asks for the role and its credentials, as the first thing that it does.
+    First { address: SocketAddr },
     /// Answers on these addresses until standard input closes.
     Echo {
         #[arg(long)]
@@ -85,6 +94,10 @@ fn main() -> Result<ExitCode> {
             input()?;
         }
         Command::Transfer { address, bytes } => println!("{}", bulk::transfer(address, bytes)?),
+        Command::Repeat { address, times } => {
+            println!("{}", serde_json::to_string(&hammer::repeat(address, times))?);
+        }
+        Command::First { address } => println!("{}", serde_json::to_string(&first::ask(address))?),
         Command::Hammer { address, at_once } => {
             let stop = hammer::Stop::default();
             let tally = thread::scope(|scope| {

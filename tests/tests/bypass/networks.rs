@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result};
 use podrole_tests::cluster::Cluster;
-use podrole_tests::netns::Namespace;
+use podrole_tests::engine::{CONTAINER, Container};
 use podrole_tests::place::Place;
 use podrole_tests::pod::Pod;
 use podrole_tests::process::{self, Process};
@@ -39,7 +39,7 @@ pub(crate) const MACVLAN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 50);
 /// The source port of connections that are rewritten on the interface, both ways.
 pub(crate) const REWRITTEN_FROM: u16 = 40081;
 /// The address inside of [`nested`].
-pub(crate) const NESTED: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 2);
+pub(crate) const NESTED: Ipv4Addr = CONTAINER;
 
 const SIDECAR_PORT: u16 = 15001;
 const SIDECAR_UID: u32 = 1337;
@@ -178,32 +178,7 @@ fn macvlan<'c>(cluster: &'c Cluster, pod: Pod<'c>) -> Result<Special<'c>> {
 /// The pod has made a network namespace inside its own, and forwards and masquerades for it, as a
 /// container engine in a pod does.
 fn nested<'c>(_: &'c Cluster, pod: Pod<'c>) -> Result<Special<'c>> {
-    let outer = Place::clone(&pod).namespace;
-    let outer = outer.file_name().context("a namespace has a name")?.to_string_lossy();
-    let inner = Namespace::new(&format!("{outer}-nested"))?;
-    ip(
-        &pod,
-        &format!(
-            "\
-            link add docker0 address 02:00:00:00:03:01 type veth \
-                peer name eth0 address 02:00:00:00:03:02 netns {}\n\
-            address add 172.17.0.1/24 dev docker0\n\
-            link set docker0 up\n\
-            neighbour replace {NESTED} lladdr 02:00:00:00:03:02 dev docker0\n",
-            inner.name()
-        ),
-    )?;
-    inner.ip(&format!(
-        "\
-        address add {NESTED}/24 dev eth0\n\
-        link set eth0 up\n\
-        neighbour replace 172.17.0.1 lladdr 02:00:00:00:03:01 dev eth0\n\
-        route add default via 172.17.0.1\n"
-    ))?;
-    sysctl(&pod, &["net.ipv4.ip_forward=1"])?;
-    let rules = "table ip engine { chain output { type nat hook postrouting priority 100; \
-                 ip saddr 172.17.0.0/24 masquerade; }\n}\n";
-    nft(&pod, rules)?;
+    let inner = Container::start(&pod)?.into_namespace();
     Ok(Special { inner: Some(inner), ..Special::new(pod) })
 }
 
