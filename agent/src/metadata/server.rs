@@ -3,9 +3,11 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use http::StatusCode;
 use http::request::Parts;
 use http_body_util::{BodyExt as _, Limited};
@@ -14,16 +16,20 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use super::response::{Answer, page};
+use self::patience::{Patient, Turns};
+use super::response::{Answer, closing, page};
 
-/// For the whole head of a request, and for the wait before the next.
-const HEAD_DEADLINE: Duration = Duration::from_secs(5);
+mod patience;
+#[cfg(test)]
+mod tests;
+
 /// For a body that nobody reads.
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
 /// The longest head, in bytes.
@@ -72,30 +78,36 @@ where
     }
 }
 
-fn connection<C, F, A>(
-    stream: TcpStream,
+fn connection<S, C, F, A>(
+    stream: S,
     caller: C,
     answer: Arc<F>,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error>
 where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     C: Clone + Send + Sync + 'static,
     F: Fn(C, Parts) -> A + Send + Sync + 'static,
     A: Future<Output = Answer> + Send + 'static,
 {
+    let turns = Turns::default();
+    let stream = Patient::new(stream, turns.clone());
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let (answer, caller) = (Arc::clone(&answer), caller.clone());
+        let (answer, caller, turns) = (Arc::clone(&answer), caller.clone(), turns.clone());
         async move {
+            turns.next();
             let (head, body) = request.into_parts();
             let answer = match read_past(body).await {
-                Ok(()) => answer(caller, head).await,
+                Ok(()) => unless_panicked(async { answer(caller, head).await }).await,
                 Err(status) => page(status),
             };
+            turns.next();
             Ok::<_, Infallible>(answer)
         }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_DEADLINE)
+        // One deadline for the head and for the time before it would be too long or too short.
+        .header_read_timeout(None)
         .max_buf_size(HEAD_MAX)
         // `printf … | nc` has sent all it has before it reads.
         .half_close(true)
@@ -115,6 +127,14 @@ async fn read_past(body: Incoming) -> Result<(), StatusCode> {
         Ok(Err(_)) => Err(StatusCode::PAYLOAD_TOO_LARGE),
         Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
     }
+}
+
+/// A panic is a bug of ours; it costs the request that met it, and no other.
+async fn unless_panicked(answer: impl Future<Output = Answer>) -> Answer {
+    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
+        error!("a request made the agent panic; please report what stands before this");
+        closing(page(StatusCode::INTERNAL_SERVER_ERROR))
+    })
 }
 
 async fn pause(error: &io::Error) {
