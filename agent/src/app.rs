@@ -40,7 +40,7 @@ use crate::credentials::sources::Sources;
 use crate::credentials::token_request::TokenRequests;
 use crate::credentials::tokens::Tokens;
 use crate::kernel::{Hook, KernelError, bpffs, sysctls};
-use crate::metadata::{Handler, KeyError, Keys, server};
+use crate::metadata::{Handler, KeyError, Keyring, server};
 use crate::operate::admin;
 use crate::operate::control::server::{Socket, SocketError};
 use crate::operate::events;
@@ -139,7 +139,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     say_limits(&settings);
     let readiness = Readiness::default();
     let listen = listen::or_primary(settings.kernel.listen)?;
-    let keys = Keys::open(&settings.state_dir, clock.now())?;
+    let (keys, rotation) = Keyring::open(settings.state_dir.clone(), clock.clone())?;
     bpffs::ensure_mounted(&settings.kernel.bpf_fs)?;
     let claim = Claim::make(&settings.kernel.bpf_fs, &settings.state_dir)?;
     let mut node = Node::prepare(&settings.kernel, listen)?;
@@ -187,6 +187,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     };
     let assigner = Assigner::beside(&handler, settings.prefetch);
     let tasks: Vec<(_, Task)> = vec![
+        ("the key of tokens", Box::pin(rotation.run())),
         ("the broker", Box::pin(broker_task)),
         ("the node's metadata", node_metadata_task),
         ("the writer of Events", Box::pin(writer.run())),

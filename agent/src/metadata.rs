@@ -20,5 +20,5 @@ pub use self::limits::Limits;
 pub use self::node::{NodeMetadata, NodeSource};
 pub use self::paths::AllowList;
 pub use self::stricter::ImdsV1;
-pub use self::token::{KeyError, Keys};
+pub use self::token::{KeyError, Keyring};
 pub use self::upstream::{Client, Endpoint, Upstream};

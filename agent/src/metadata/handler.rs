@@ -26,7 +26,7 @@ use super::node::NodeMetadata;
 use super::protocol::{Asked, Settled, TOKEN_HEADER, TTL_HEADER, classify};
 use super::response::{Answer, allow, closing, document, page, unavailable, with_number};
 use super::stricter::ImdsV1;
-use super::token::Keys;
+use super::token::Keyring;
 
 use self::tokens::{FORWARDED_FOR, Token};
 
@@ -41,7 +41,7 @@ const BUDGET: Duration = Duration::from_millis(900);
 /// Answers requests.
 pub struct Handler {
     /// The keys that `IMDSv2` tokens are made with.
-    pub keys: Keys,
+    pub keys: Keyring,
     /// Who is calling.
     pub callers: Callers,
     /// Which role a pod has.

@@ -26,10 +26,12 @@ use super::protocol::Ttl;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod key_file;
+mod rotation;
 #[cfg(test)]
 mod tests;
 
 pub use key_file::KeyError;
+pub use rotation::Keyring;
 
 /// The length of every token, in characters; EC2's own have the same.
 pub(crate) const TOKEN_CHARS: usize = 56;
@@ -71,7 +73,7 @@ impl Binding<'_> {
 
 /// The key that new tokens are signed with, and the one before it, whose tokens still count.
 #[derive(Debug)]
-pub struct Keys {
+pub(crate) struct Keys {
     current: Key,
     previous: Option<Key>,
 }

@@ -84,7 +84,7 @@ fn bench() -> Bench {
     let (_, location) =
         channel::channel(Some(Location { region: Some("eu-central-1".into()), zone: None }));
     let handler = Handler {
-        keys: Keys::open(state.path(), start).unwrap(),
+        keys: Keyring::open(state.path().to_owned(), clock.clone()).unwrap().0,
         callers: Callers::new(
             index,
             Identity::Kernel(Attestor::new(Arc::new(Seen::default()))),

@@ -79,8 +79,30 @@ pub(super) fn open(state_dir: &Path, now: SystemTime) -> Result<Keys, KeyError> 
     load(&path)?.ok_or_else(|| KeyError::io("find", &path)(io::ErrorKind::NotFound.into()))
 }
 
+/// Puts a new key in the place of the current one, which becomes the previous one.
+pub(super) fn change(state_dir: &Path, now: SystemTime) -> Result<Keys, KeyError> {
+    let path = state_dir.join(FILE);
+    let Some(text) = load_text(&path)? else { return open(state_dir, now) };
+    parse(&text).map_err(|fault| fault.at(&path))?;
+    let mut new = new_text(now)?;
+    for line in text.split(|byte| *byte == b'\n') {
+        if let Some(rest) =
+            line.strip_prefix(b"current ").and_then(|rest| str::from_utf8(rest).ok())
+        {
+            new.extend(["previous ", rest, "\n"]);
+        }
+    }
+    replace(state_dir, &path, &new)?;
+    load(&path)?.ok_or_else(|| KeyError::io("find", &path)(io::ErrorKind::NotFound.into()))
+}
+
 /// `None` where there is no such file.
 fn load(path: &Path) -> Result<Option<Keys>, KeyError> {
+    let text = load_text(path)?;
+    text.map(|text| parse(&text).map_err(|fault| fault.at(path))).transpose()
+}
+
+fn load_text(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
     // Neither follows a link that somebody put there nor waits for a pipe's other end.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
@@ -92,8 +114,7 @@ fn load(path: &Path) -> Result<Option<Keys>, KeyError> {
         Err(error) => return Err(KeyError::io("open", path)(error)),
     };
     inspect(&file, path)?;
-    let text = read(file, path)?;
-    parse(&text).map(Some).map_err(|fault| fault.at(path))
+    read(file, path).map(Some)
 }
 
 fn inspect(file: &File, path: &Path) -> Result<(), KeyError> {
@@ -182,13 +203,34 @@ fn create(state_dir: &Path, path: &Path, now: SystemTime) -> Result<(), KeyError
         .mode(0o700)
         .create(state_dir)
         .map_err(KeyError::io("make the directory", state_dir))?;
-    // A name of its own: what an agent that was killed right here left behind is in nobody's way.
-    let draft = state_dir.join(format!(".{FILE}.{:016x}", u64::from_be_bytes(random()?)));
+    let draft = draft_in(state_dir)?;
     let placed = write(&draft, &text)
         .map_err(KeyError::io("write", &draft))
         .and_then(|()| place(&draft, path).map_err(KeyError::io("make", path)));
     let removed = fs::remove_file(&draft).map_err(KeyError::io("remove", &draft));
     placed.and(removed)?;
+    sync(state_dir)
+}
+
+/// Puts `text` at `path` in place of what is there: whoever reads it has the one or the other, whole.
+fn replace(state_dir: &Path, path: &Path, text: &str) -> Result<(), KeyError> {
+    let draft = draft_in(state_dir)?;
+    let placed = write(&draft, text)
+        .map_err(KeyError::io("write", &draft))
+        .and_then(|()| fs::rename(&draft, path).map_err(KeyError::io("replace", path)));
+    if placed.is_err() {
+        // It may not even be there; what is wrong is told already.
+        let _ = fs::remove_file(&draft);
+    }
+    placed.and_then(|()| sync(state_dir))
+}
+
+/// A name of its own: what an agent that was killed half-way left behind is in nobody's way.
+fn draft_in(state_dir: &Path) -> Result<PathBuf, KeyError> {
+    Ok(state_dir.join(format!(".{FILE}.{:016x}", u64::from_be_bytes(random()?))))
+}
+
+fn sync(state_dir: &Path) -> Result<(), KeyError> {
     let directory = File::open(state_dir).and_then(|directory| directory.sync_all());
     directory.map_err(KeyError::io("sync", state_dir))
 }
