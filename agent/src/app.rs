@@ -27,6 +27,7 @@ pub use self::check::check;
 use self::claim::Claim;
 pub use self::claim::ClaimError;
 pub use self::listen::ListenError;
+use self::listen::Sockets;
 use self::node::{Node, WayWatch};
 
 use crate::callers::Callers;
@@ -42,7 +43,7 @@ use crate::credentials::tokens::Tokens;
 use crate::kernel::{Hook, KernelError, bpffs, sysctls};
 use crate::metadata::{Handler, KeyError, Keyring, server};
 use crate::operate::admin;
-use crate::operate::control::server::{Socket, SocketError};
+use crate::operate::control::server::SocketError;
 use crate::operate::events;
 use crate::operate::metrics::Metrics;
 use crate::operate::readiness::Readiness;
@@ -118,9 +119,7 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub struct Bound {
     claim: Claim,
     node: Node,
-    proxies: Vec<TcpListener>,
-    admin: TcpListener,
-    socket: Socket,
+    sockets: Sockets,
     knowing: Knowing,
     handler: Handler,
     watch: Watch,
@@ -143,10 +142,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     bpffs::ensure_mounted(&settings.kernel.bpf_fs)?;
     let claim = Claim::make(&settings.kernel.bpf_fs, &settings.state_dir)?;
     let mut node = Node::prepare(&settings.kernel, listen)?;
-    let proxies = listen::bind_proxies(listen).await?;
-    let admin = listen::bind_admin(settings.kernel.admin_listen).await?;
-    // After the ports, which tell better that another agent runs.
-    let socket = Socket::bind(&settings.socket)?;
+    let sockets = Sockets::bind(&settings, listen).await?;
     let (events, writer) =
         events::Writer::new(kubernetes.clone(), clock.clone(), settings.node_name.clone());
     let (index, pods) = channel::channel(Index::default());
@@ -201,20 +197,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         roles: handler.roles.clone(),
         metrics: Arc::clone(&metrics),
     };
-    Ok(Bound {
-        claim,
-        node,
-        proxies,
-        admin,
-        socket,
-        knowing,
-        handler,
-        watch,
-        assigner,
-        tasks,
-        readiness,
-        metrics,
-    })
+    Ok(Bound { claim, node, sockets, knowing, handler, watch, assigner, tasks, readiness, metrics })
 }
 
 impl Bound {
@@ -227,9 +210,7 @@ impl Bound {
         let Self {
             claim: _claim,
             node,
-            proxies,
-            admin,
-            socket,
+            sockets: Sockets { proxies, admin, control },
             knowing,
             handler,
             watch,
@@ -275,7 +256,7 @@ impl Bound {
         let answer = move |(), head| std::future::ready(admin::answer(&readiness, &metrics, &head));
         servers
             .spawn("the admin endpoint", server::serve(admin, |_| Some(()), answer, stop.clone()));
-        servers.spawn("the agent's socket", socket.serve(Arc::new(knowing), stop.clone()));
+        servers.spawn("the agent's socket", control.serve(Arc::new(knowing), stop.clone()));
         keeper.attach().await?;
         attached.done();
         sysctls::prepare(&rules.ports());

@@ -5,7 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 
 use tokio::net::TcpListener;
 
-use crate::settings::{ADMIN_PORT, Listen, PROXY_PORT};
+use crate::operate::control::server::Socket;
+use crate::settings::{ADMIN_PORT, Listen, PROXY_PORT, Settings};
+
+use super::Error;
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
@@ -28,8 +31,30 @@ pub enum ListenError {
     NoPrimary(#[source] io::Error),
 }
 
+/// All that others come to.
+pub(super) struct Sockets {
+    /// For pods.
+    pub(super) proxies: Vec<TcpListener>,
+    /// For probes.
+    pub(super) admin: TcpListener,
+    /// For the commands that ask the agent.
+    pub(super) control: Socket,
+}
+
+impl Sockets {
+    /// Binds them all.
+    pub(super) async fn bind(settings: &Settings, listen: Listen) -> Result<Self, Error> {
+        Ok(Self {
+            proxies: bind_proxies(listen).await?,
+            admin: bind_admin(settings.kernel.admin_listen).await?,
+            // After the ports, which tell better that another agent runs.
+            control: Socket::bind(&settings.socket)?,
+        })
+    }
+}
+
 /// Binds the sockets for pods.
-pub(super) async fn bind_proxies(listen: Listen) -> Result<Vec<TcpListener>, ListenError> {
+async fn bind_proxies(listen: Listen) -> Result<Vec<TcpListener>, ListenError> {
     const FLAG: &str = "--listen";
     let mut sockets = Vec::new();
     for address in listen.addresses() {
@@ -39,7 +64,7 @@ pub(super) async fn bind_proxies(listen: Listen) -> Result<Vec<TcpListener>, Lis
 }
 
 /// Binds the socket for probes: as told, else for both families, or for IPv4 where IPv6 is off.
-pub(super) async fn bind_admin(given: Option<SocketAddr>) -> Result<TcpListener, ListenError> {
+async fn bind_admin(given: Option<SocketAddr>) -> Result<TcpListener, ListenError> {
     const FLAG: &str = "--admin-listen";
     if let Some(address) = given {
         return bind(address, FLAG).await;
