@@ -56,37 +56,18 @@ pub(crate) struct Row {
     requests: Vec<String>,
     /// With podrole.
     pub(crate) took_ms: u64,
-    /// Whether it was tried where tokens are required.
-    pub(crate) denied: bool,
-    /// Whether its region was tried with podrole.
-    pub(crate) region: bool,
 }
 
 impl Row {
     pub(crate) fn new(client: &'static Client, version: String, log: &[Entry<Line>]) -> Self {
         let requests = log.iter().map(|entry| format!("{} {}", entry.method, short(&entry.target)));
-        Self {
-            client,
-            version,
-            requests: requests.collect(),
-            took_ms: 0,
-            denied: false,
-            region: false,
-        }
+        Self { client, version, requests: requests.collect(), took_ms: 0 }
     }
 
     fn line(&self) -> String {
-        let Self { client, version, requests, took_ms, .. } = self;
-        let denied = match client.speaks {
-            _ if !self.denied => "pending",
-            Speaks::V1 => "finds none",
-            Speaks::V2 | Speaks::Both => "its role",
-        };
-        let region = match client.region {
-            true if self.region => "found",
-            true => "pending",
-            false => "not asked",
-        };
+        let Self { client, version, requests, took_ms } = self;
+        let denied = if client.speaks == Speaks::V1 { "finds none" } else { "its role" };
+        let region = if client.region { "found" } else { "not asked" };
         let requests = requests.join("<br>");
         format!(
             "| {} | {version} | its role | {denied} | {region} | {requests} | {took_ms} ms |",
