@@ -44,12 +44,13 @@ use crate::kernel::{Hook, KernelError, bpffs, sysctls};
 use crate::metadata::{Handler, KeyError, Keyring, server};
 use crate::operate::admin;
 use crate::operate::control::server::SocketError;
-use crate::operate::events;
+use crate::operate::events::{self, Events};
 use crate::operate::metrics::Metrics;
 use crate::operate::readiness::Readiness;
 use crate::operate::shutdown::Signals;
 use crate::operate::supervisor::{Ended, Supervisor};
-use crate::roles::Roles;
+use crate::roles::lookups::watches::Watches;
+use crate::roles::{Lookups, Roles, Rules};
 use crate::settings::{IdentityMode, Settings};
 
 /// Why the agent does not run.
@@ -150,22 +151,21 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let identity = node.identity(settings.callers.identity, listen)?;
     metrics.source_ip_identity.set((settings.callers.identity == IdentityMode::SourceIp).into());
     let fresh = Fresh::default();
-    let callers = Callers::new(pods, identity, fresh.clone(), metrics.identities.clone());
+    let callers = Callers::new(pods.clone(), identity, fresh.clone(), metrics.identities.clone());
     measure(&mut node, &mut metrics, &callers);
     sources.sts.untagged = metrics.untagged_sessions.clone();
     let (broker, broker_task) = Broker::new(sources, clock.clone(), metrics.sessions.clone());
     let (node_metadata, node_metadata_task) =
         metadata::connect(&settings.metadata, &kubernetes, &settings.node_name, &metrics);
     let watch = Watch {
-        client: kubernetes,
+        client: kubernetes.clone(),
         node_name: settings.node_name.clone(),
         annotations: settings.rules.keys.of_pods().map(str::to_owned).collect(),
-        labels: settings.rules.tags.pod.iter().map(|(label, _)| label.to_string()).collect(),
+        labels: settings.rules.labels_of_pods().map(str::to_owned).collect(),
         fresh,
         index,
     };
-    let roles = Roles::new(settings.rules);
-    let started = clock.now();
+    let (roles, lookups) = roles_of(settings.rules, &kubernetes, pods, &events);
     let handler = Handler {
         keys,
         callers,
@@ -175,9 +175,9 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         node: node_metadata,
         imds_v1: settings.metadata.imds_v1,
         limits: metadata::limits(&settings.metadata, &metrics),
-        clock,
+        clock: clock.clone(),
         addresses: settings.kernel.metadata.addresses().collect(),
-        started,
+        started: clock.now(),
         requests: metrics.requests.clone(),
         events,
     };
@@ -187,11 +187,12 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         ("the broker", Box::pin(broker_task)),
         ("the node's metadata", node_metadata_task),
         ("the writer of Events", Box::pin(writer.run())),
+        ("the lookups of what roles depend on", Box::pin(lookups.run(std::future::pending()))),
     ];
     let metrics = Arc::new(metrics);
     let knowing = Knowing {
         node: settings.node_name,
-        started,
+        started: handler.started,
         readiness: readiness.clone(),
         callers: handler.callers.clone(),
         roles: handler.roles.clone(),
@@ -246,7 +247,8 @@ impl Bound {
         let cut_off = unreachable::tell(callers.clone(), no_arrival, handler.events.clone());
         background.spawn("the search for pods that are cut off", cut_off);
         background.spawn("the watch on pods", async move {
-            tokio::join!(watch.run(|change| assigner.on_change(change)), async {
+            let told = watch.run(|change| assigner.on_change(change));
+            tokio::join!(told, assigner.follow(), async {
                 callers.listed().await;
                 listed.done();
                 info!("this node's pods are known");
@@ -288,6 +290,18 @@ fn measure(node: &mut Node, metrics: &mut Metrics, callers: &Callers) {
     metrics.ask(Arc::clone(&node.keeper.drops) as _, move || known.count());
 }
 
+/// What decides, and what looks up what it depends on.
+fn roles_of(
+    rules: Rules,
+    client: &kube::Client,
+    pods: channel::Receiver<Index>,
+    events: &Events,
+) -> (Roles, Lookups<Watches>) {
+    let labels = rules.labels_of_namespaces().map(str::to_owned).collect();
+    let watches = Watches::new(client.clone(), rules.keys.clone(), labels);
+    Roles::new(rules, watches, pods, events.clone())
+}
+
 /// Answers pods on each of the sockets.
 fn serve_pods(
     servers: &mut Supervisor,
@@ -307,9 +321,6 @@ fn serve_pods(
 }
 
 fn say_limits(settings: &Settings) {
-    warn!(
-        "this version reads no RoleAssociations, Namespaces or ServiceAccounts yet: roles come from pod annotations and --default-role, and --permitted-roles and --namespace-policy alone restrict them"
-    );
     if settings.callers.identity == IdentityMode::SourceIp {
         warn!(
             "--identity source-ip: pods are told apart by their source address alone, so whoever can send and receive with a pod's address has its role"

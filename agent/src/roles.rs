@@ -9,37 +9,53 @@ pub mod facts;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 pub mod grant;
+pub mod lookups;
 pub mod refusal;
 pub mod restrictions;
 mod rules;
+pub mod store;
 pub mod tags;
 pub mod trace;
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
+use tokio::sync::watch as channel;
+use tokio::time::{Instant, timeout_at};
 
 pub use self::arn::{BaseRoleArn, RoleArn};
 pub use self::decide::{Base, LabelTags, Rules};
 pub use self::default_role::DefaultRole;
-pub use self::facts::{Facts, Known, Missing};
+pub use self::facts::{Facts, Known, Missing, Namespace};
 pub use self::grant::{AssumeRole, Grant, Rule, SourceName, Way};
+pub use self::lookups::{Lookups, Outside};
 pub use self::refusal::{Reason, Refusal};
 pub use self::trace::{Decision, Step, Trace, Verdict};
 
-use crate::callers::pods::Pod;
+use crate::callers::pods::{Index, Pod};
+use crate::operate::events::Events;
 
-/// Decides for pods by what is known now. Cheap to clone.
+use self::store::Store;
+
+/// Decides for pods by what is known now. Cheap to clone; reads the store that the lookups keep.
 #[derive(Clone, Debug)]
 pub struct Roles {
     rules: Arc<Rules>,
+    store: channel::Receiver<Store>,
 }
 
 impl Roles {
-    /// Decides by `rules`.
+    /// Decides by `rules`, and by what the lookups find of `pods` as long as they run.
     #[must_use]
-    pub fn new(rules: Rules) -> Self {
-        Self { rules: Arc::new(rules) }
+    pub fn new<O: Outside>(
+        rules: Rules,
+        outside: O,
+        pods: channel::Receiver<Index>,
+        events: Events,
+    ) -> (Self, Lookups<O>) {
+        let rules = Arc::new(rules);
+        let (writer, store) = channel::channel(Store::default());
+        let lookups = Lookups::new(outside, Arc::clone(&rules), pods, writer, events);
+        (Self { rules, store }, lookups)
     }
 
     /// What is known now, without waiting.
@@ -56,13 +72,14 @@ impl Roles {
 
     /// What is known of `pod` now.
     #[must_use]
-    pub fn facts(&self, _pod: &Pod) -> Facts {
-        Facts {
-            association: Known::Absent,
-            namespace: Known::Absent,
-            service_account: Known::Absent,
-            ..Facts::unanswered()
-        }
+    pub fn facts(&self, pod: &Pod) -> Facts {
+        self.store.borrow().facts(pod)
+    }
+
+    /// What is known of a Namespace now.
+    #[must_use]
+    pub fn namespace(&self, name: &str) -> Known<Arc<Namespace>> {
+        self.store.borrow().namespace(name)
     }
 
     /// How roles are decided.
@@ -72,7 +89,33 @@ impl Roles {
     }
 
     /// Waits until `deadline` for what a rule needs to know; [`Decision::NotYet`] if that comes first.
-    pub fn decided(&self, pod: &Pod, _deadline: Instant) -> impl Future<Output = Decision> {
-        std::future::ready(self.decide(pod))
+    pub async fn decided(&self, pod: &Pod, deadline: Instant) -> Decision {
+        let decision = self.decide(pod);
+        if !matches!(decision, Decision::NotYet(_)) {
+            return decision;
+        }
+        let mut store = self.store.clone();
+        let settled = store.wait_for(|store| {
+            !matches!(self.rules.decide(pod, &store.facts(pod)), Decision::NotYet(_))
+        });
+        // Both ends of the wait (known, or too late) are read from the store itself.
+        let _ = timeout_at(deadline, settled).await;
+        self.decide(pod)
+    }
+
+    /// Waits until something else is known than at the last call; for ever when nobody looks up any more.
+    pub async fn changed(&mut self) {
+        if self.store.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+impl Roles {
+    /// Decides by `rules` in a cluster where there is nothing but pods.
+    pub(crate) fn settled(rules: Rules) -> Self {
+        let (_, store) = channel::channel(Store::settled());
+        Self { rules: Arc::new(rules), store }
     }
 }

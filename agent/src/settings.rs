@@ -243,7 +243,10 @@ impl Settings {
             state_dir: check.require("--state-dir", parse::absolute(arguments.state_dir)),
             socket: check.require("--socket", parse::absolute(arguments.socket.socket)),
             callers: callers::check(arguments.callers, &mut check),
-            rules: roles::check(arguments.roles, &mut check),
+            rules: Rules {
+                requests_tokens: sessions.plan.token_requests,
+                ..roles::check(arguments.roles, &mut check)
+            },
             prefetch: sessions.prefetch,
             plan: sessions.plan,
             kubelet_dir: sessions.kubelet_dir,

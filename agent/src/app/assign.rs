@@ -1,10 +1,13 @@
 //! What follows when what is known of a pod changes: the broker is told which session the pod may
 //! have now, and a refusal is told of, once.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use tracing::warn;
 
 use crate::callers::Callers;
-use crate::callers::pods::{Change, Pod};
+use crate::callers::pods::{Change, Pod, PodUid};
 use crate::clock::Clock;
 use crate::credentials::broker::{Broker, Prefetch};
 use crate::credentials::prefetch::Policy;
@@ -29,6 +32,25 @@ pub(super) struct Assigner {
     pub(super) broker: Broker,
     /// Tells of refusals on the pods concerned.
     pub(super) events: Events,
+    /// What was decided last.
+    decided: Decided,
+}
+
+/// The pods of this node with what was decided last. Two futures of one task use it in turn.
+#[derive(Default)]
+struct Decided(Mutex<HashMap<PodUid, Known>>);
+
+#[derive(Clone)]
+struct Known {
+    pod: Arc<Pod>,
+    decision: Decision,
+    session: Option<Result<SessionRequest, PlanError>>,
+}
+
+impl Decided {
+    fn pods(&self) -> MutexGuard<'_, HashMap<PodUid, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Assigner {
@@ -42,6 +64,7 @@ impl Assigner {
             clock: handler.clock.clone(),
             broker: handler.broker.clone(),
             events: handler.events.clone(),
+            decided: Decided::default(),
         }
     }
 
@@ -49,34 +72,54 @@ impl Assigner {
     pub(super) fn on_change(&self, change: &Change) {
         match change {
             Change::Gone(pod) => {
+                self.decided.pods().remove(&pod.uid);
                 self.callers.forget(pod);
                 self.broker.forget(pod.uid.clone());
             }
-            Change::Appeared(pod) => self.assign(pod, &self.roles.decide(pod)),
-            Change::Changed { before, now } => {
-                let (was, decision) = (self.roles.decide(before), self.roles.decide(now));
-                // The same role may be another session: its tags are the pod's.
-                if decision != was || self.session(now, &decision) != self.session(before, &was) {
-                    self.assign(now, &decision);
-                }
+            Change::Appeared(pod) | Change::Changed { now: pod, .. } => self.decide(pod),
+        }
+    }
+
+    /// Decides anew for every pod whenever something else changes that decisions rest on, for ever.
+    pub(super) async fn follow(&self) {
+        let mut roles = self.roles.clone();
+        loop {
+            roles.changed().await;
+            let pods: Vec<_> =
+                self.decided.pods().values().map(|known| Arc::clone(&known.pod)).collect();
+            for pod in pods {
+                self.decide(&pod);
             }
         }
     }
 
-    fn assign(&self, pod: &Pod, decision: &Decision) {
-        if let Decision::Refused(refusal) = decision {
+    fn decide(&self, pod: &Arc<Pod>) {
+        let decision = self.roles.decide(pod);
+        let session = self.session(pod, &decision);
+        let now = Known { pod: Arc::clone(pod), decision, session };
+        let before = self.decided.pods().insert(pod.uid.clone(), now.clone());
+        let changed = match &before {
+            // Sessions may be there from before this agent: what is not known yet takes none away.
+            None => !matches!(now.decision, Decision::NotYet(_)),
+            // The same role may be another session: its tags are the pod's.
+            Some(before) => before.decision != now.decision || before.session != now.session,
+        };
+        if changed {
+            self.assign(now);
+        }
+    }
+
+    fn assign(&self, Known { pod, decision, session }: Known) {
+        if let Decision::Refused(refusal) = &decision {
             warn!(%pod, uid = %pod.uid, "{refusal}");
             self.events.tell(pod.object(), Reason::RoleRefused, refusal.to_string());
         }
-        let session = match self.session(pod, decision).transpose() {
-            Ok(session) => session,
-            Err(error) => {
-                warn!(%pod, uid = %pod.uid, "{error}");
-                None
-            }
-        };
-        let prefetch = match decision {
-            Decision::Granted(grant) => self.prefetch.of(pod, grant, self.clock.now()),
+        let session = session.transpose().unwrap_or_else(|error| {
+            warn!(%pod, uid = %pod.uid, "{error}");
+            None
+        });
+        let prefetch = match &decision {
+            Decision::Granted(grant) => self.prefetch.of(&pod, grant, self.clock.now()),
             Decision::None | Decision::Refused(_) | Decision::NotYet(_) => Prefetch::No,
         };
         self.broker.assign(pod.uid.clone(), session, prefetch);

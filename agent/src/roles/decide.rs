@@ -8,7 +8,7 @@ use crate::callers::pods::Pod;
 use super::annotations::Keys;
 use super::arn::BaseRoleArn;
 use super::default_role::DefaultRole;
-use super::facts::{Cause, Facts, Missing, Subject};
+use super::facts::{Cause, Facts, METADATA_LABEL, Missing, Subject};
 use super::grant::{Rule, SourceName};
 use super::restrictions::Restrictions;
 use super::rules;
@@ -94,6 +94,16 @@ impl Rules {
             Rule::DefaultRole => rules::default_role(self, pod, facts),
         };
         verdict.unwrap_or_else(Verdict::NotYet)
+    }
+
+    /// The labels of pods that are read.
+    pub fn labels_of_pods(&self) -> impl Iterator<Item = &str> {
+        self.tags.pod.iter().map(|(label, _)| &**label)
+    }
+
+    /// The labels of Namespaces that are read.
+    pub fn labels_of_namespaces(&self) -> impl Iterator<Item = &str> {
+        self.tags.namespace.iter().map(|(label, _)| &**label).chain([METADATA_LABEL])
     }
 
     /// What bare names are completed with, if anything.

@@ -23,6 +23,7 @@ const FENCES: [Fence; 6] = [
             "callers/watch",
             "credentials/token_request",
             "roles/associations",
+            "roles/lookups/watches",
             "operate/events",
         ],
         outside: &[],

@@ -92,7 +92,7 @@ fn bench() -> Bench {
             Identities::default(),
         ),
         addresses: vec!["169.254.169.254".parse().unwrap()],
-        roles: Roles::new(rules),
+        roles: Roles::settled(rules),
         plan: SessionPlan::fixture(),
         broker,
         node: NodeMetadata {

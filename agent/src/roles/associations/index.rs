@@ -40,19 +40,19 @@ pub struct Index {
 }
 
 impl Index {
-    /// Takes in a new or changed association. Says which other namespace it named before, if it did.
-    pub fn put(&mut self, record: Record) -> Option<Box<str>> {
-        let left = self.remove(&record.uid).filter(|namespace| *namespace != record.namespace);
-        let uid = record.uid.clone();
-        self.namespaces.entry(record.namespace.clone()).or_default().insert(uid, Arc::new(record));
-        left
+    /// Takes in a new or changed association, which may have named another namespace before.
+    pub fn put(&mut self, record: Record) {
+        self.remove(&record.uid);
+        let records = self.namespaces.entry(record.namespace.clone()).or_default();
+        records.insert(record.uid.clone(), Arc::new(record));
     }
 
-    /// Takes one away. Says which namespace it named.
-    pub fn remove(&mut self, uid: &str) -> Option<Box<str>> {
-        let removed = self.namespaces.values_mut().find_map(|records| records.remove(uid))?;
-        self.namespaces.retain(|_, records| !records.is_empty());
-        Some(removed.namespace.clone())
+    /// Takes one away.
+    pub fn remove(&mut self, uid: &str) {
+        self.namespaces.retain(|_, records| {
+            records.remove(uid);
+            !records.is_empty()
+        });
     }
 
     /// Takes the whole list of one namespace.
@@ -74,6 +74,11 @@ impl Index {
         let named = |name| self.oldest(namespace, name);
         let record = named(service_account).or_else(|| named(EVERY))?;
         Some(Arc::clone(&record.association))
+    }
+
+    /// The namespaces that associations name.
+    pub fn namespaces(&self) -> impl Iterator<Item = &str> {
+        self.namespaces.keys().map(AsRef::as_ref)
     }
 
     /// Those of a namespace that are passed over.
@@ -158,7 +163,7 @@ mod tests {
     fn one_that_moves_to_another_namespace_leaves_the_first() {
         let mut index = index([record("a", "cart", 5)]);
         let moved = Record { namespace: "other".into(), ..record("a", "cart", 5) };
-        assert_eq!(index.put(moved).as_deref(), Some("shop"));
+        index.put(moved);
         assert_eq!(found(&index, "cart"), None);
         assert!(index.find("other", "cart").is_some());
     }

@@ -1,0 +1,327 @@
+//! What roles depend on is looked up for the pods of this node alone: one watch for each of their
+//! Namespaces, one for the associations of each, and one for each ServiceAccount that could matter. Pods
+//! share them, and the last pod takes them along.
+
+mod needs;
+pub mod watches;
+
+use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch as channel};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::callers::pods::Index;
+use crate::operate::events::{Events, Kind, Object, Reason};
+
+use super::arn::BaseRoleArn;
+use super::associations::index::Conflict;
+use super::decide::Rules;
+use super::facts::Cause;
+use super::store::{News, Store};
+
+pub use self::needs::Key;
+
+/// What may wait to be taken in.
+const QUEUE: usize = 256;
+/// Between two looks at whether associations can be watched by now.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// Before it is believed that a resource that was there is not any more: an API server that starts says so
+/// for a moment too.
+const BELIEVE_AFTER: Duration = Duration::from_secs(10);
+
+/// The API server, as far as it is asked here.
+pub trait Outside: Send + Sync + 'static {
+    /// Tells of one object, or of the associations of a namespace, for ever.
+    fn watch(
+        &self,
+        key: Key,
+        told: mpsc::Sender<Told>,
+    ) -> impl Future<Output = ()> + Send + 'static;
+
+    /// How associations can be watched.
+    fn look(&self) -> impl Future<Output = Served> + Send + 'static;
+}
+
+/// What a watch tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Of what.
+    pub key: Key,
+    /// What.
+    pub what: Result<News, Failure>,
+}
+
+/// Why a watch tells nothing. It goes on by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// RBAC.
+    Forbidden,
+    /// There is no such resource, or it cannot be selected in this way.
+    NotServed,
+    /// Anything else.
+    Failing(String),
+}
+
+/// How associations can be watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// By namespace.
+    ByNamespace,
+    /// All at once: an API server before 1.31, or a definition without `selectableFields`.
+    Whole,
+    /// There are none.
+    NotInstalled,
+    /// That cannot be told.
+    Unknown(Failure),
+}
+
+/// A look that is under way.
+type Looking = Pin<Box<dyn Future<Output = Served> + Send>>;
+
+/// Keeps the store.
+pub struct Lookups<O> {
+    outside: O,
+    rules: Arc<Rules>,
+    pods: channel::Receiver<Index>,
+    store: channel::Sender<Store>,
+    events: Events,
+    served: Option<Served>,
+    watches: HashMap<Key, AbortHandle>,
+    running: JoinSet<Key>,
+    /// What was said of, so that it is said once: what fails, and associations that are passed over.
+    failing: HashSet<(&'static str, Cause)>,
+    passed_over: HashSet<Box<str>>,
+}
+
+impl<O: Outside> Lookups<O> {
+    /// Looks up what `rules` need to know of `pods`.
+    pub(super) fn new(
+        outside: O,
+        rules: Arc<Rules>,
+        pods: channel::Receiver<Index>,
+        store: channel::Sender<Store>,
+        events: Events,
+    ) -> Self {
+        Self {
+            outside,
+            rules,
+            pods,
+            store,
+            events,
+            served: None,
+            watches: HashMap::new(),
+            running: JoinSet::new(),
+            failing: HashSet::new(),
+            passed_over: HashSet::new(),
+        }
+    }
+
+    /// Runs for ever. `own_base` tells what bare names are completed with, once that is known.
+    pub async fn run(mut self, own_base: impl Future<Output = BaseRoleArn>) {
+        let (sender, mut told) = mpsc::channel(QUEUE);
+        let mut own_base = Box::pin(own_base);
+        let mut own_base_known = false;
+        let mut look = look_after(&self.outside, Duration::ZERO);
+        let mut looking = true;
+        loop {
+            self.follow(&sender);
+            tokio::select! {
+                changed = self.pods.changed() => {
+                    // The watch on pods ends with the agent alone.
+                    if changed.is_err() { return }
+                }
+                Some(told) = told.recv() => {
+                    if self.hear(told) && !looking {
+                        look = look_after(&self.outside, BELIEVE_AFTER);
+                        looking = true;
+                    }
+                }
+                served = &mut look, if looking => {
+                    looking = !matches!(served, Served::ByNamespace | Served::Whole);
+                    self.take_served(served);
+                    if looking {
+                        look = look_after(&self.outside, LOOK_AGAIN_AFTER);
+                    }
+                }
+                base = &mut own_base, if !own_base_known => {
+                    own_base_known = true;
+                    self.store.send_modify(|store| store.hear(News::OwnBase(base)));
+                }
+                Some(ended) = self.running.join_next() => match ended {
+                    Ok(key) => drop(self.watches.remove(&key)),
+                    Err(error) if error.is_panic() => {
+                        std::panic::resume_unwind(error.into_panic())
+                    }
+                    Err(_) => {}
+                },
+            }
+        }
+    }
+
+    /// Begins and ends watches so that there is one for each thing that a pod needs.
+    fn follow(&mut self, sender: &mpsc::Sender<Told>) {
+        let needed = {
+            let pods = self.pods.borrow_and_update();
+            needs::of_pods(&self.rules, pods.all().map(Arc::as_ref), self.served.as_ref())
+        };
+        let store = &self.store;
+        self.watches.retain(|key, watch| {
+            let stays = needed.contains(key);
+            if !stays {
+                watch.abort();
+                store.send_modify(|store| forget(store, key));
+            }
+            stays
+        });
+        for key in needed {
+            if !self.watches.contains_key(&key) {
+                let task = self.outside.watch(key.clone(), sender.clone());
+                let ended = key.clone();
+                let watch = self.running.spawn(async move {
+                    task.await;
+                    ended
+                });
+                self.watches.insert(key, watch);
+            }
+        }
+    }
+
+    /// Takes in what a watch tells. Says whether it must be looked at how associations are watched.
+    fn hear(&mut self, Told { key, what }: Told) -> bool {
+        // One that was ended may have spoken before.
+        if !self.watches.contains_key(&key) {
+            return false;
+        }
+        match what {
+            Ok(news) => {
+                self.recovered(&key);
+                self.store.send_modify(|store| store.hear(news));
+                self.tell_conflicts(&key);
+                false
+            }
+            Err(failure) => {
+                let is_gone = failure == Failure::NotServed;
+                self.miss(&key, &failure);
+                is_gone
+            }
+        }
+    }
+
+    fn miss(&mut self, key: &Key, failure: &Failure) {
+        let cause = self.say(key.plural(), failure);
+        self.store.send_modify(|store| match key {
+            Key::Namespace(name) => store.miss_namespace(name, cause),
+            Key::ServiceAccount(namespace, name) => store.miss_account(namespace, name, cause),
+            Key::Associations(namespace) => store.miss_associations(namespace.as_deref(), cause),
+        });
+    }
+
+    /// Says what fails, once.
+    fn say(&mut self, plural: &'static str, failure: &Failure) -> Cause {
+        let cause = match failure {
+            Failure::Forbidden => Cause::Forbidden,
+            Failure::NotServed | Failure::Failing(_) => Cause::Failing,
+        };
+        if self.failing.insert((plural, cause)) {
+            match failure {
+                Failure::Forbidden => warn!(
+                    "podrole may not list and watch {plural}: its ClusterRole must allow it; pods whose role depends on them get none"
+                ),
+                Failure::NotServed => warn!("the API server knows no {plural} any more"),
+                Failure::Failing(error) => {
+                    warn!(error, "the watch on {plural} is interrupted; trying again");
+                }
+            }
+        }
+        cause
+    }
+
+    fn recovered(&mut self, key: &Key) {
+        let plural = key.plural();
+        let failed =
+            [Cause::Forbidden, Cause::Failing].map(|cause| self.failing.remove(&(plural, cause)));
+        if failed.contains(&true) {
+            info!("the watch on {plural} is back");
+        }
+    }
+
+    fn take_served(&mut self, served: Served) {
+        if let Served::Unknown(failure) = &served {
+            // What is watched goes on as it is.
+            let cause = self.say(Key::ASSOCIATIONS, failure);
+            self.store.send_modify(|store| store.miss_associations(None, cause));
+            return;
+        }
+        if self.served.as_ref() == Some(&served) {
+            return;
+        }
+        match &served {
+            Served::Whole => info!(
+                "this API server cannot select RoleAssociations by their namespace, so all of them are watched"
+            ),
+            Served::NotInstalled => {
+                info!(
+                    "RoleAssociations are not installed in this cluster; the other rules work without them"
+                );
+                self.store.send_modify(|store| store.hear(News::NotInstalled));
+            }
+            Served::ByNamespace | Served::Unknown(_) => {}
+        }
+        self.served = Some(served);
+    }
+
+    /// Names the associations that an older one takes the place of.
+    fn tell_conflicts(&mut self, key: &Key) {
+        let Key::Associations(namespace) = key else { return };
+        let store = self.store.borrow();
+        let namespaces: Vec<&str> = match namespace {
+            Some(namespace) => vec![namespace],
+            None => store.associations().namespaces().collect(),
+        };
+        let conflicts =
+            namespaces.into_iter().flat_map(|namespace| store.associations().conflicts(namespace));
+        for Conflict { loser, winner } in conflicts {
+            if !self.passed_over.insert(loser.uid.clone()) {
+                continue;
+            }
+            let (name, older) = (&loser.association.name, &winner.association.name);
+            let note = format!(
+                "RoleAssociation {name} is passed over: {older} is older and for the same namespace ({}) and ServiceAccount ({}); delete one of them",
+                loser.namespace, loser.service_account
+            );
+            warn!("{note}");
+            let object = Object {
+                kind: Kind::RoleAssociation,
+                namespace: None,
+                name: name.clone(),
+                uid: loser.uid.clone(),
+            };
+            self.events.tell(object, Reason::DuplicateRoleAssociation, note);
+        }
+    }
+}
+
+fn look_after<O: Outside>(outside: &O, wait: Duration) -> Looking {
+    let look = outside.look();
+    Box::pin(async move {
+        sleep(wait).await;
+        look.await
+    })
+}
+
+fn forget(store: &mut Store, key: &Key) {
+    match key {
+        Key::Namespace(name) => store.forget_namespace(name),
+        Key::ServiceAccount(namespace, name) => store.forget_account(namespace, name),
+        Key::Associations(Some(namespace)) => store.forget_associations(namespace),
+        Key::Associations(None) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;
