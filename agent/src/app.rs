@@ -20,7 +20,7 @@ use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::answers::Knowing;
+use self::answers::{Knowing, Own};
 use self::assign::Assigner;
 pub use self::attach::attach;
 pub use self::check::check;
@@ -38,6 +38,7 @@ use crate::clock::Clock;
 use crate::credentials::Broker;
 use crate::credentials::aws::{Aws, ConfigError};
 use crate::credentials::sources::Sources;
+use crate::credentials::sts::Sts;
 use crate::credentials::token_request::TokenRequests;
 use crate::credentials::tokens::Tokens;
 use crate::kernel::{Hook, KernelError, bpffs, sysctls};
@@ -92,6 +93,8 @@ pub struct Edges {
     pub kubernetes: kube::Client,
     /// Where credentials come from.
     pub sources: Sources,
+    /// STS, for who the agent is.
+    pub own: Sts,
 }
 
 impl Edges {
@@ -109,7 +112,8 @@ impl Edges {
         let kubelet = settings.kubelet_dir.clone();
         let tokens = Tokens { kubelet, requests, clock: clock.clone() };
         let sources = Sources::new(&aws, &tokens, &clock);
-        Ok(Self { clock, kubernetes, sources })
+        let own = Sts::new(aws, clock.clone());
+        Ok(Self { clock, kubernetes, sources, own })
     }
 }
 
@@ -135,7 +139,7 @@ pub struct Bound {
 /// # Errors
 /// The first part that cannot be had; nothing is attached then.
 pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
-    let Edges { clock, kubernetes, mut sources } = edges;
+    let Edges { clock, kubernetes, mut sources, own } = edges;
     say_limits(&settings);
     let readiness = Readiness::default();
     let listen = listen::or_primary(settings.kernel.listen)?;
@@ -190,14 +194,8 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         ("the lookups of what roles depend on", Box::pin(lookups.run(std::future::pending()))),
     ];
     let metrics = Arc::new(metrics);
-    let knowing = Knowing {
-        node: settings.node_name,
-        started: handler.started,
-        readiness: readiness.clone(),
-        callers: handler.callers.clone(),
-        roles: handler.roles.clone(),
-        metrics: Arc::clone(&metrics),
-    };
+    let knowing =
+        Knowing::beside(&handler, settings.node_name, &readiness, &metrics, Own::new(own));
     Ok(Bound { claim, node, sockets, knowing, handler, watch, assigner, tasks, readiness, metrics })
 }
 

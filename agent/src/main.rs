@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => {
             ask_agent(async move { Ok::<_, Infallible>(Box::pin(app::check(&arguments)).await) })
         }
+        Command::Explain(arguments) => ask_agent(inspect::explain(&arguments)),
         Command::Status(arguments) => ask_agent(inspect::status(&arguments)),
         Command::SelfTest(arguments) => self_test(&arguments),
     }

@@ -22,7 +22,8 @@ pub use self::arguments::{
 };
 pub use self::callers::{CallerArguments, CallerSettings, IdentityMode};
 pub use self::inspect::{
-    CheckArguments, InspectArguments, Output, OutputArguments, SocketArguments,
+    CheckArguments, ExplainArguments, InspectArguments, Output, OutputArguments, PodName,
+    SocketArguments,
 };
 pub use self::metadata::{MetadataArguments, MetadataSettings};
 pub use self::roles::RoleArguments;

@@ -48,6 +48,7 @@ fn status_shows_the_pods_and_their_roles() -> Result<()> {
         let granted = pod(&found, "web")?;
         ensure!(granted["verdict"] == "granted", "{granted}");
         ensure!(granted["role"] == role_arn("web").as_str(), "{granted}");
+        ensure!(granted["session"]["state"] == "held", "{granted}");
         ensure!(pod(&found, "plain")?["verdict"] == "none", "{found}");
         ensure!(pod(&found, "bad")?["verdict"] == "refused", "{found}");
         ensure!(found["counters"]["podrole_redirects_total"].as_f64() > Some(0.0), "{found}");

@@ -1,83 +1,205 @@
 //! What the agent answers to the other commands, over its socket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
 use super::inspect::Ready;
-use super::inspect::status::{PodStatus, Status, Verdict};
+use super::inspect::explain::{About, Explanation, compose, verdict};
+use super::inspect::status::{PodStatus, SessionStatus, Status};
 use crate::callers::Callers;
 use crate::callers::pods::Pod;
+use crate::credentials::SessionPlan;
+use crate::credentials::advice::{advise, sentence};
+use crate::credentials::broker::{Broker, Phase, SessionState};
+use crate::credentials::sts::Sts;
+use crate::credentials::trust::Known;
+use crate::metadata::Handler;
 use crate::operate::control::{Answers, Question};
 use crate::operate::metrics::Metrics;
 use crate::operate::readiness::Readiness;
+use crate::report::Chain;
 use crate::roles::{Decision, Roles};
+
+/// For asking STS who we are: an explanation does without.
+const IDENTITY_DEADLINE: Duration = Duration::from_secs(3);
+/// Where a pod has its own token for the API server (Kubernetes documentation, "Accessing the
+/// Kubernetes API from a Pod").
+const OWN_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// Knows what there is to know of this node.
 pub(super) struct Knowing {
     /// The node's name.
-    pub(super) node: String,
+    node: String,
     /// When the agent started.
-    pub(super) started: SystemTime,
+    started: SystemTime,
     /// Whether it serves.
-    pub(super) readiness: Readiness,
+    readiness: Readiness,
     /// The node's pods.
-    pub(super) callers: Callers,
+    callers: Callers,
     /// Which role a pod has.
-    pub(super) roles: Roles,
+    roles: Roles,
+    /// How its session is asked for.
+    plan: SessionPlan,
+    /// Who has the sessions.
+    broker: Broker,
+    /// Whom STS takes the agent for.
+    own: Own,
     /// What was counted.
-    pub(super) metrics: Arc<Metrics>,
+    metrics: Arc<Metrics>,
 }
 
 impl Answers for Knowing {
     async fn answer(&self, question: Question) -> Result<Value, String> {
         match question {
             Question::Ready => json(&self.ready()),
-            Question::Status => json(&self.status()),
-            Question::Explain { .. } => Err("not in this version".into()),
+            Question::Status => json(&self.status().await),
+            Question::Explain { namespace, name } => json(&self.explain(&namespace, &name).await),
         }
     }
 }
 
 impl Knowing {
+    /// Knows what `handler` knows, and these.
+    pub(super) fn beside(
+        handler: &Handler,
+        node: String,
+        readiness: &Readiness,
+        metrics: &Arc<Metrics>,
+        own: Own,
+    ) -> Self {
+        Self {
+            node,
+            started: handler.started,
+            readiness: readiness.clone(),
+            callers: handler.callers.clone(),
+            roles: handler.roles.clone(),
+            plan: handler.plan.clone(),
+            broker: handler.broker.clone(),
+            own,
+            metrics: Arc::clone(metrics),
+        }
+    }
+
     fn ready(&self) -> Ready {
         let missing: Vec<_> = self.readiness.missing().into_iter().map(str::to_owned).collect();
         Ready { ready: missing.is_empty(), missing }
     }
 
-    fn status(&self) -> Status {
+    async fn status(&self) -> Status {
+        let sessions = self.broker.states().await;
+        let sessions: HashMap<_, _> =
+            sessions.iter().map(|session| (session.pod.as_str(), session)).collect();
+        let pods = self.callers.all();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             node: self.node.clone(),
             started: rfc3339(self.started),
             ready: self.ready(),
-            pods: self.callers.all().iter().map(|pod| self.pod(pod)).collect(),
+            pods: pods
+                .iter()
+                .map(|pod| self.pod(pod, sessions.get(pod.uid.as_str()).copied()))
+                .collect(),
             counters: self.metrics.text().map(|text| counted(&text)).unwrap_or_default(),
         }
     }
 
-    fn pod(&self, pod: &Pod) -> PodStatus {
+    fn pod(&self, pod: &Pod, session: Option<&SessionState>) -> PodStatus {
         let decision = self.roles.decide(pod);
-        let (verdict, grant, reason) = match &decision {
-            Decision::Granted(grant) => (Verdict::Granted, Some(grant), None),
-            Decision::Refused(refusal) => (Verdict::Refused, None, Some(refusal.to_string())),
-            Decision::NotYet(what) => (Verdict::NotYet, None, Some(what.to_string())),
-            Decision::None => (Verdict::None, None, None),
+        let (grant, reason) = match &decision {
+            Decision::Granted(grant) => (Some(grant), None),
+            Decision::Refused(refusal) => (None, Some(refusal.to_string())),
+            Decision::NotYet(what) => (None, Some(what.to_string())),
+            Decision::None => (None, None),
         };
+        let known = session.and_then(|session| session.role.as_ref());
         PodStatus {
             namespace: pod.namespace.to_string(),
             name: pod.name.to_string(),
             uid: pod.uid.to_string(),
-            verdict,
+            verdict: verdict(&decision),
             rule: grant.map(|grant| grant.rule.to_string()),
-            role: grant.and_then(|grant| grant.role()).map(ToString::to_string),
+            role: grant.and_then(|grant| grant.role().or(known)).map(ToString::to_string),
             reason,
-            session: None,
+            session: session.and_then(session_status),
         }
     }
+
+    /// None of a pod that is not on this node, as far as is known.
+    async fn explain(&self, namespace: &str, name: &str) -> Option<Explanation> {
+        let pods = self.callers.all();
+        let pod = pods.iter().find(|pod| &*pod.namespace == namespace && &*pod.name == name)?;
+        let identity = self.own.arn().await;
+        let issuer = own_issuer();
+        let known = Known { identity: identity.as_deref(), issuer: issuer.as_deref() };
+        let told_by = format!("the agent on {}", self.node);
+        let about = About { told_by: &told_by, plan: &self.plan, known };
+        let mut explanation = compose(pod, &self.roles.trace(pod), about);
+        let sessions = self.broker.states().await;
+        if let Some(session) = sessions.iter().find(|session| session.pod == pod.uid) {
+            explanation.session = session_status(session);
+            let failed = session.request.as_ref().zip(session.error.as_ref());
+            explanation.advice =
+                failed.and_then(|(request, error)| sentence(&advise(request, error)));
+        }
+        Some(explanation)
+    }
+}
+
+/// Whom STS takes the agent for: asked once, when somebody wants to know.
+pub(super) struct Own {
+    /// Who is asked.
+    sts: Sts,
+    known: OnceCell<Box<str>>,
+}
+
+impl Own {
+    /// Asks `sts`.
+    pub(super) fn new(sts: Sts) -> Self {
+        Self { sts, known: OnceCell::new() }
+    }
+
+    /// Its ARN, if STS tells it soon.
+    async fn arn(&self) -> Option<Box<str>> {
+        let ask = async { self.sts.identity().await.map(|identity| identity.arn) };
+        let asked = Box::pin(self.known.get_or_try_init(|| ask));
+        let known = timeout(IDENTITY_DEADLINE, asked).await;
+        known.ok()?.ok().cloned()
+    }
+}
+
+/// The issuer of this cluster's ServiceAccount tokens, by the agent's own (RFC 7519, section 4.1.1).
+fn own_issuer() -> Option<String> {
+    let token = std::fs::read_to_string(OWN_TOKEN).ok()?;
+    let claims = URL_SAFE_NO_PAD.decode(token.trim().split('.').nth(1)?).ok()?;
+    let claims: Value = serde_json::from_slice(&claims).ok()?;
+    claims.get("iss")?.as_str().map(str::to_owned)
+}
+
+/// Nothing of a pod that may have none.
+fn session_status(session: &SessionState) -> Option<SessionStatus> {
+    let state = match session.phase {
+        Phase::None => return None,
+        Phase::Absent => "not asked for yet",
+        Phase::Waiting => "waiting",
+        Phase::Fetching => "being fetched",
+        Phase::Held => "held",
+        Phase::Refreshing => "held, being refreshed",
+        Phase::Refused => "refused",
+    };
+    Some(SessionStatus {
+        state: state.to_owned(),
+        access_key_id: session.access_key_id.as_deref().map(str::to_owned),
+        expires: session.expiration.map(rfc3339),
+        error: session.error.as_ref().map(|error| Chain(error).to_string()),
+    })
 }
 
 fn json(answer: &impl Serialize) -> Result<Value, String> {
@@ -125,7 +247,7 @@ mod tests {
 
     #[test]
     fn times_are_to_the_second() {
-        let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_500);
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500);
         assert_eq!(rfc3339(time), "1970-01-01T00:00:01Z");
     }
 }

@@ -1,5 +1,6 @@
 //! The commands that ask the agent of this node, and how their answers look.
 
+pub mod explain;
 pub mod status;
 mod text;
 
@@ -9,11 +10,12 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
+use self::explain::Explanation;
 use self::status::Status;
 pub(super) use self::text::{Paint, table};
 use crate::operate::control::Question;
 use crate::operate::control::client::{AskError, ask};
-use crate::settings::{InspectArguments, Output};
+use crate::settings::{ExplainArguments, InspectArguments, Output, PodName};
 
 /// The answer to [`Question::Ready`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +50,19 @@ pub async fn status(arguments: &InspectArguments) -> Result<ExitCode, AskError> 
     let answer: Status = ask(&arguments.socket.socket, &Question::Status).await?;
     print(arguments.output.output, &answer);
     Ok(ExitCode::SUCCESS)
+}
+
+/// `podrole explain`: good unless the pod is refused what was asked for.
+///
+/// # Errors
+/// Where nobody can explain the pod.
+pub async fn explain(arguments: &ExplainArguments) -> Result<ExitCode, AskError> {
+    let PodName { namespace, name } = arguments.pod.clone();
+    let question = Question::Explain { namespace, name };
+    let answer: Option<Explanation> = ask(&arguments.socket.socket, &question).await?;
+    let Some(answer) = answer else { return Err(AskError::Failed("not on this node".into())) };
+    print(arguments.output.output, &answer);
+    Ok(if answer.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl Show for Ready {

@@ -2,7 +2,10 @@
 //! Principal"; "IAM roles for service accounts" and "EKS Pod Identity role" in the Amazon EKS User
 //! Guide). Pure.
 
-use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::SessionRequest;
 use super::session::{AssumeRoleRequest, Tag, WebIdentityRequest};
@@ -21,8 +24,36 @@ pub struct Trust {
     /// Its ARN; EKS alone knows the role of a Pod Identity association.
     pub role: Option<Box<str>>,
     /// The policy.
-    pub policy: Value,
+    pub policy: Policy,
 }
+
+/// A trust policy (IAM User Guide, "IAM JSON policy element reference").
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Policy {
+    /// Always `2012-10-17`.
+    pub version: Cow<'static, str>,
+    /// Always one.
+    pub statement: [Statement; 1],
+}
+
+/// Who may do what, on which conditions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Statement {
+    /// Always `Allow`.
+    pub effect: Cow<'static, str>,
+    /// By the kind of principal, the one.
+    pub principal: BTreeMap<Cow<'static, str>, String>,
+    /// What it may do.
+    pub action: Vec<Cow<'static, str>>,
+    /// By operator and key, the value.
+    #[serde(skip_serializing_if = "Conditions::is_empty", default)]
+    pub condition: Conditions,
+}
+
+/// By operator and key, the value.
+pub type Conditions = BTreeMap<Cow<'static, str>, BTreeMap<String, String>>;
 
 /// What is known beside the request.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,9 +73,9 @@ pub fn policies(request: &SessionRequest, known: Known<'_>) -> Vec<Trust> {
         SessionRequest::PodIdentity(_) => vec![Trust {
             role: None,
             policy: policy(
-                &json!({ "Service": "pods.eks.amazonaws.com" }),
-                &json!(["sts:AssumeRole", "sts:TagSession"]),
-                &Map::new(),
+                ("Service", "pods.eks.amazonaws.com".into()),
+                &["sts:AssumeRole", "sts:TagSession"],
+                BTreeMap::new(),
             ),
         }],
     }
@@ -57,15 +88,15 @@ fn assume_role(request: &AssumeRoleRequest, identity: Option<&str>) -> Vec<Trust
     let last = trusts.len();
     let of = |(number, (role, principal)): (usize, (&crate::roles::RoleArn, String))| {
         let external_id = request.external_id.as_deref().filter(|_| number == last);
-        let actions = if request.tags.is_empty() {
-            json!("sts:AssumeRole")
+        let actions: &[_] = if request.tags.is_empty() {
+            &["sts:AssumeRole"]
         } else {
-            json!(["sts:AssumeRole", "sts:TagSession"])
+            &["sts:AssumeRole", "sts:TagSession"]
         };
         let conditions = conditions(&request.tags, external_id);
         Trust {
             role: Some(role.as_str().into()),
-            policy: policy(&json!({ "AWS": principal }), &actions, &conditions),
+            policy: policy(("AWS", principal), actions, conditions),
         }
     };
     (1..).zip(trusts).map(of).collect()
@@ -79,15 +110,15 @@ fn web_identity(request: &WebIdentityRequest, issuer: Option<&str>) -> Trust {
     let subject =
         format!("system:serviceaccount:{}:{}", request.pod.namespace, request.pod.service_account);
     let conditions = [
-        (format!("{issuer}:aud"), json!(request.pod.audience)),
-        (format!("{issuer}:sub"), json!(subject)),
+        (format!("{issuer}:aud"), request.pod.audience.to_string()),
+        (format!("{issuer}:sub"), subject),
     ];
     Trust {
         role: Some(role.as_str().into()),
         policy: policy(
-            &json!({ "Federated": provider }),
-            &json!("sts:AssumeRoleWithWebIdentity"),
-            &conditions.into_iter().collect(),
+            ("Federated", provider),
+            &["sts:AssumeRoleWithWebIdentity"],
+            conditions.into(),
         ),
     }
 }
@@ -103,19 +134,29 @@ fn principal(identity: &str) -> String {
     role().unwrap_or_else(|| identity.to_owned())
 }
 
-fn conditions(tags: &[Tag], external_id: Option<&str>) -> Map<String, Value> {
+fn conditions(tags: &[Tag], external_id: Option<&str>) -> BTreeMap<String, String> {
     let tags = tags.iter().filter(|tag| CONDITIONS.contains(&&*tag.key));
-    let tags = tags.map(|tag| (format!("aws:RequestTag/{}", tag.key), json!(tag.value)));
-    let external_id = external_id.map(|id| ("sts:ExternalId".to_owned(), json!(id)));
+    let tags = tags.map(|tag| (format!("aws:RequestTag/{}", tag.key), tag.value.to_string()));
+    let external_id = external_id.map(|id| ("sts:ExternalId".to_owned(), id.to_owned()));
     tags.chain(external_id).collect()
 }
 
-fn policy(principal: &Value, actions: &Value, conditions: &Map<String, Value>) -> Value {
-    let mut statement = json!({ "Effect": "Allow", "Principal": principal, "Action": actions });
-    if let (false, Value::Object(statement)) = (conditions.is_empty(), &mut statement) {
-        statement.insert("Condition".into(), json!({ "StringEquals": conditions }));
+fn policy(
+    (kind, principal): (&'static str, String),
+    actions: &[&'static str],
+    conditions: BTreeMap<String, String>,
+) -> Policy {
+    let equal = (Cow::Borrowed("StringEquals"), conditions);
+    let condition = [equal].into_iter().filter(|(_, conditions)| !conditions.is_empty());
+    Policy {
+        version: "2012-10-17".into(),
+        statement: [Statement {
+            effect: "Allow".into(),
+            principal: [(kind.into(), principal)].into(),
+            action: actions.iter().map(|action| (*action).into()).collect(),
+            condition: condition.collect(),
+        }],
     }
-    json!({ "Version": "2012-10-17", "Statement": [statement] })
 }
 
 #[cfg(test)]
@@ -143,14 +184,14 @@ mod tests {
     fn each_role_of_a_chain_trusts_the_one_before() {
         let trusts = assume_role(&chain(), Some(NODE));
         let [first, second] = trusts.as_slice() else { panic!("{trusts:?}") };
-        let first = &first.policy["Statement"][0];
-        assert_eq!(first["Principal"]["AWS"], "arn:aws-cn:iam::111122223333:role/nodes");
-        assert_eq!(first["Action"], json!(["sts:AssumeRole", "sts:TagSession"]));
-        let namespace = json!({ "aws:RequestTag/kubernetes-namespace": "shop" });
-        assert_eq!(first["Condition"]["StringEquals"], namespace);
-        let second = &second.policy["Statement"][0];
-        assert_eq!(second["Principal"]["AWS"], "arn:aws:iam::123456789012:role/web");
-        assert_eq!(second["Condition"]["StringEquals"]["sts:ExternalId"], "team-7");
+        let [first, second] = [first, second].map(|trust| &trust.policy.statement[0]);
+        assert_eq!(first.principal["AWS"], "arn:aws-cn:iam::111122223333:role/nodes");
+        assert_eq!(first.action, ["sts:AssumeRole", "sts:TagSession"]);
+        let equal = &first.condition["StringEquals"];
+        assert_eq!(equal["aws:RequestTag/kubernetes-namespace"], "shop");
+        assert!(!equal.contains_key("sts:ExternalId") && equal.len() == 1, "{equal:?}");
+        assert_eq!(second.principal["AWS"], "arn:aws:iam::123456789012:role/web");
+        assert_eq!(second.condition["StringEquals"]["sts:ExternalId"], "team-7");
     }
 
     #[test]
@@ -158,9 +199,19 @@ mod tests {
         let request =
             AssumeRoleRequest { tags: Vec::new(), target: None, external_id: None, ..chain() };
         let trusts = assume_role(&request, None);
-        let statement = &trusts[0].policy["Statement"][0];
-        assert_eq!(statement["Action"], "sts:AssumeRole");
-        assert_eq!(statement["Principal"]["AWS"], NODE_ROLE);
-        assert!(statement.get("Condition").is_none(), "{statement}");
+        let statement = &trusts[0].policy.statement[0];
+        assert_eq!(statement.action, ["sts:AssumeRole"]);
+        assert_eq!(statement.principal["AWS"], NODE_ROLE);
+        assert!(statement.condition.is_empty(), "{statement:?}");
+    }
+
+    #[test]
+    fn a_policy_is_written_as_people_write_it() {
+        let request = SessionRequest::fixture("web");
+        let policy = &policies(&request, Known::default())[0].policy;
+        assert_eq!(
+            serde_json::to_string(policy).unwrap(),
+            r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::ACCOUNT:role/NODE-ROLE"},"Action":["sts:AssumeRole"]}]}"#
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::callers::CallerArguments;
-use super::inspect::{CheckArguments, InspectArguments, SocketArguments};
+use super::inspect::{CheckArguments, ExplainArguments, InspectArguments, SocketArguments};
 use super::metadata::MetadataArguments;
 use super::roles::RoleArguments;
 use super::sessions::SessionArguments;
@@ -32,6 +32,8 @@ pub enum Command {
     Detach(DetachArguments),
     /// Say whether the agent of this node serves, or what is missing
     Ready(InspectArguments),
+    /// Say which role a pod has and why, or what refuses it and the mend
+    Explain(ExplainArguments),
     /// Show this node: its pods, their roles and sessions, what was counted
     Status(InspectArguments),
     /// Say whether this node can run the agent, a line for each thing that it needs, with the mend

@@ -1,6 +1,7 @@
 //! The flags of the commands that look at a running agent.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
@@ -63,4 +64,45 @@ pub struct CheckArguments {
     /// How the findings look.
     #[command(flatten)]
     pub output: OutputArguments,
+}
+
+/// The flags of `podrole explain`.
+#[derive(Clone, Debug, Args)]
+pub struct ExplainArguments {
+    /// Which pod
+    #[arg(value_name = "NAMESPACE/POD")]
+    pub pod: PodName,
+
+    /// Where the agent of this node listens.
+    #[command(flatten)]
+    pub socket: SocketArguments,
+
+    /// How the answer looks.
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// A pod, as `NAMESPACE/POD`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl FromStr for PodName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let allowed =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+        let is_name = |name: &str| (1..=253).contains(&name.len()) && name.chars().all(allowed);
+        match text.split_once('/') {
+            Some((namespace, name)) if is_name(namespace) && is_name(name) => {
+                Ok(Self { namespace: namespace.into(), name: name.into() })
+            }
+            _ => Err("write NAMESPACE/POD, such as shop/web-0"),
+        }
+    }
 }

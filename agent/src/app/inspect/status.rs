@@ -73,6 +73,9 @@ pub enum Verdict {
 pub struct SessionStatus {
     /// `held`, `fetching`, …
     pub state: String,
+    /// The id of the access key that is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_key_id: Option<String>,
     /// When its credentials end, as in RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
@@ -156,6 +159,7 @@ mod tests {
     fn status() -> Status {
         let held = SessionStatus {
             state: "held".into(),
+            access_key_id: Some("ASIAEXAMPLE".into()),
             expires: Some("2026-11-22T13:00:00Z".into()),
             error: None,
         };

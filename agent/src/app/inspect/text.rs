@@ -48,9 +48,16 @@ impl Paint {
 
 /// Columns side by side under their names, without lines.
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
+    body(Some(header), rows)
+}
+
+fn body<const N: usize>(header: Option<[&str; N]>, rows: Vec<[String; N]>) -> String {
     let mut table = Table::new();
     table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_width(WIDTH).set_header(header).add_rows(rows);
+    table.set_width(WIDTH).add_rows(rows);
+    if let Some(header) = header {
+        table.set_header(header);
+    }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
@@ -60,6 +67,18 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -
         text.push('\n');
     }
     text
+}
+
+/// Names and values in two columns; a name that stands above itself is left out.
+pub(crate) fn pairs(pairs: &[(&'static str, String)]) -> String {
+    let mut before = "";
+    let rows = pairs.iter().map(|(name, value)| {
+        let shown = if *name == before { "" } else { name };
+        before = name;
+        [format!("  {shown}"), value.clone()]
+    });
+    let rows = rows.collect();
+    body(None, rows)
 }
 
 #[cfg(test)]
