@@ -6,6 +6,8 @@ pub mod attest;
 pub mod cgroup_path;
 mod decide;
 pub mod fresh;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 pub mod pod_key;
 pub mod pods;
 mod throttle;

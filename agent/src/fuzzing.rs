@@ -1,7 +1,7 @@
 //! What the fuzzers run (`cargo xtask fuzz`); the tests replay every input of `tests/fuzz/corpus`. Each
 //! room brings targets of its own, since what they try is private to it.
 
-use crate::{metadata, roles, settings};
+use crate::{callers, metadata, roles, settings};
 
 /// A function that must bear any input: what it asserts is a property of podrole.
 #[derive(Clone, Copy, Debug)]
@@ -13,11 +13,16 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 12] = [
+    Target { name: "allowed-roles", run: roles::fuzz::allowed_roles },
     Target { name: "arn", run: roles::fuzz::arn },
+    Target { name: "association", run: roles::fuzz::association },
+    Target { name: "cgroup-path", run: callers::fuzz::cgroup_path },
     Target { name: "flags", run: settings::fuzz::flags },
     Target { name: "host", run: metadata::fuzz::host },
+    Target { name: "node-path", run: metadata::fuzz::node_path },
     Target { name: "path", run: metadata::fuzz::path },
+    Target { name: "permitted", run: roles::fuzz::permitted },
     Target { name: "request", run: metadata::fuzz::request },
     Target { name: "role-annotation", run: roles::fuzz::role_annotation },
     Target { name: "token", run: metadata::fuzz::token },

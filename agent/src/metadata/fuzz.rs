@@ -7,7 +7,7 @@ use http::header::HOST;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 
 use super::host::is_for_metadata;
-use super::paths::NodePath;
+use super::paths::{AllowList, NodePath};
 use super::protocol::{Asked, Ttl, classify};
 
 mod model;
@@ -65,6 +65,41 @@ fn is_sent_as_read(version: &str, path: &NodePath, read: &[&str]) -> bool {
     let sent = model::segments(format!("/{version}/{path}").as_bytes());
     let beginning = read.get(1..3).unwrap_or_default();
     sent.is_some_and(|sent| sent == read) && beginning != ["meta-data", "iam"]
+}
+
+/// Values of `--metadata-paths`, and on the next line the path that a pod asks for.
+pub(crate) fn node_path(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let Some((words, raw)) = text.split_once('\n') else { return };
+    let (Ok(list), Ok(uri)) = (AllowList::parse(words.split([' ', ','])), Uri::try_from(raw))
+    else {
+        return;
+    };
+    let Ok(Asked::Node(version, path)) = classify(&Method::GET, &uri) else { return };
+    if let Some(permit) = list.permit(&path) {
+        let sent = format!("/{version}/{}", permit.path);
+        assert!(!is_secret(&sent), "{sent} is passed on for {raw:?} with {words:?}");
+        // By default not even a service that tells no capitals from small letters gives anything away.
+        let folded = sent.to_ascii_lowercase();
+        assert!(words != "default" || !is_secret(&folded), "{sent} is passed on for {raw:?}");
+    }
+}
+
+/// Whether a server that reads the path as the model does finds what makes a pod the node there.
+fn is_secret(path: &str) -> bool {
+    const SECRETS: [&[&str]; 7] = [
+        &["meta-data", "iam"],
+        &["meta-data", "identity-credentials"],
+        &["user-data"],
+        &["dynamic", "instance-identity", "pkcs7"],
+        &["dynamic", "instance-identity", "signature"],
+        &["dynamic", "instance-identity", "rsa2048"],
+        &["api"],
+    ];
+    let read = model::segments(path.as_bytes()).unwrap_or_default();
+    let below: Vec<&str> = read.iter().skip(1).map(String::as_str).collect();
+    let of_eks = matches!(&*below, ["meta-data", name, ..] if name.starts_with("iam-eks-"));
+    of_eks || SECRETS.iter().any(|secret| below.starts_with(secret))
 }
 
 /// A value of `Host`.
