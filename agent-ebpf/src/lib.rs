@@ -13,6 +13,13 @@ pub const ABI: u32 = 1;
 /// Metadata Service to access instance metadata").
 pub const METADATA_PORT: u16 = 80;
 
+/// Where SDKs look for container credentials, IPv4: of ECS, and of EKS Pod Identity (AWS SDKs and Tools
+/// Reference Guide, "Container credential provider").
+pub const CONTAINER_V4: [u32; 2] = [wire_v4([169, 254, 170, 2]), wire_v4([169, 254, 170, 23])];
+
+/// The same, IPv6: `fd00:ec2::23`.
+pub const CONTAINER_V6: [u32; 4] = wire_v6(0xfd00_0ec2_0000_0000_0000_0000_0000_0023);
+
 /// Programs on the hooks of the pods' cgroup, each named as its hook, in the order in which they are
 /// attached: what refuses comes before what redirects.
 pub const CGROUP_PROGRAMS: [&str; 9] = [
@@ -152,6 +159,9 @@ pub mod variable {
     pub const METADATA_V4: &str = "METADATA_V4";
     /// `[u32; 4]`: the metadata service's IPv6 address; all 0 for none.
     pub const METADATA_V6: &str = "METADATA_V6";
+    /// `u8`: 1 where port 80 of [`CONTAINER_V4`](super::CONTAINER_V4) and
+    /// [`CONTAINER_V6`](super::CONTAINER_V6) is redirected too.
+    pub const CONTAINER: &str = "CONTAINER";
     /// `u32`: the proxy's IPv4 address.
     pub const PROXY_V4: &str = "PROXY_V4";
     /// `u32`: the proxy's port at [`PROXY_V4`], in network order in the low half.
@@ -220,6 +230,16 @@ mod tests {
         let words = wire_v6(v6.to_bits());
         assert_eq!(words[0].to_ne_bytes(), [0xfd, 0, 0x0e, 0xc2]);
         assert_eq!(words[3].to_ne_bytes(), [0, 0, 0x02, 0x54]);
+    }
+
+    #[test]
+    fn the_addresses_of_container_credentials_are_those_of_the_sdks() {
+        for (address, wire) in ["169.254.170.2", "169.254.170.23"].iter().zip(CONTAINER_V4) {
+            let address: Ipv4Addr = address.parse().unwrap();
+            assert_eq!(wire_v4(address.octets()), wire);
+        }
+        let v6: Ipv6Addr = "fd00:ec2::23".parse().unwrap();
+        assert_eq!(wire_v6(v6.to_bits()), CONTAINER_V6);
     }
 
     #[test]

@@ -16,7 +16,8 @@ use crate::guard::{is_guarded, refuse};
 use crate::modes::is_proxy_taken;
 use crate::settings::{
     METADATA_V4, METADATA_V6, NOBODY, PROXY_V4, PROXY_V4_PORT, PROXY_V6, PROXY_V6_PORT,
-    is_metadata_mapped, is_metadata_v4, is_metadata_v6,
+    is_container_mapped, is_container_v4, is_container_v6, is_metadata_mapped, is_metadata_v4,
+    is_metadata_v6,
 };
 
 /// Marks the sockets that asked for the IPv6 address and were sent to the proxy's IPv4 address: their
@@ -30,7 +31,10 @@ const IPPROTO_TCP: u32 = 6;
 /// False where the call is to be refused: another port or protocol of a metadata address, or any while
 /// somebody else has the proxy's port.
 pub(crate) fn connect4(ctx: &SockAddrContext) -> bool {
-    if !is_metadata_v4(address4(ctx)) || !is_guarded(ctx) {
+    let address = address4(ctx);
+    // Of container credentials port 80 is all that is known here; the rest goes where it would.
+    let is_container = is_container_v4(address) && is_served(ctx);
+    if !(is_metadata_v4(address) || is_container) || !is_guarded(ctx) {
         return true;
     }
     if !is_served(ctx) || is_proxy_taken() {
@@ -44,8 +48,11 @@ pub(crate) fn connect4(ctx: &SockAddrContext) -> bool {
 
 pub(crate) fn connect6(ctx: &SockAddrContext) -> bool {
     let address = address6(ctx);
-    let asked_for_v6 = is_metadata_v6(address);
-    if !(asked_for_v6 || is_metadata_mapped(address)) || !is_guarded(ctx) {
+    let is_container_v6 = is_container_v6(address);
+    let is_container = (is_container_v6 || is_container_mapped(address)) && is_served(ctx);
+    let asked_for_v6 = is_metadata_v6(address) || is_container_v6;
+    let is_ours = is_metadata_v6(address) || is_metadata_mapped(address) || is_container;
+    if !is_ours || !is_guarded(ctx) {
         return true;
     }
     if !is_served(ctx) || is_proxy_taken() {

@@ -3,12 +3,14 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::helpers::bpf_get_netns_cookie;
-use podrole_ebpf::mapped;
+use podrole_ebpf::{CONTAINER_V4, CONTAINER_V6, mapped};
 
 #[unsafe(no_mangle)]
 pub(crate) static METADATA_V4: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static METADATA_V6: Global<[u32; 4]> = Global::new([0; 4]);
+#[unsafe(no_mangle)]
+static CONTAINER: Global<u8> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static PROXY_V4: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
@@ -50,6 +52,24 @@ pub(crate) fn is_metadata_v6(address: [u32; 4]) -> bool {
 pub(crate) fn is_metadata_mapped(address: [u32; 4]) -> bool {
     let v4 = METADATA_V4.load();
     v4 != 0 && address == mapped(v4)
+}
+
+/// Whether this is an IPv4 address of container credentials, and those are answered here.
+#[inline(always)]
+pub(crate) fn is_container_v4(address: u32) -> bool {
+    CONTAINER.load() == 1 && (address == CONTAINER_V4[0] || address == CONTAINER_V4[1])
+}
+
+/// The same, of the IPv6 address.
+#[inline(always)]
+pub(crate) fn is_container_v6(address: [u32; 4]) -> bool {
+    CONTAINER.load() == 1 && address == CONTAINER_V6
+}
+
+/// The same, of an IPv4 address as a dual-stack socket writes it.
+#[inline(always)]
+pub(crate) fn is_container_mapped(address: [u32; 4]) -> bool {
+    is_container_v4(address[3]) && address == mapped(address[3])
 }
 
 /// The cookie of the node's network namespace.

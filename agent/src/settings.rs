@@ -138,6 +138,8 @@ pub struct KernelSettings {
     pub admin_listen: Option<SocketAddr>,
     /// What is redirected and guarded.
     pub metadata: MetadataAddresses,
+    /// Whether container credentials are answered too.
+    pub container_credentials: bool,
     /// Hooks that this kernel may lack.
     pub may_lack: Vec<Hook>,
     /// The hook of the forward guard, if named.
@@ -154,6 +156,7 @@ impl KernelSettings {
             listen,
             admin_listen,
             metadata_address,
+            container_credentials,
             host_network_pods,
             allow_missing_guards,
             forward_hook,
@@ -168,6 +171,8 @@ impl KernelSettings {
                 .flag("--admin-listen", parse::admin_listen(admin_listen.as_deref()))
                 .flatten(),
             metadata: check.require("--metadata-address", parse::metadata(&metadata_address)),
+            container_credentials: check
+                .require("--container-credentials", parse::switch(&container_credentials)),
             may_lack: check
                 .require("--allow-missing-guards", parse::may_lack(&allow_missing_guards)),
             forward_hook: check

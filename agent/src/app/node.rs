@@ -203,6 +203,7 @@ pub(super) fn rules(settings: &KernelSettings, listen: Listen) -> Result<Rules, 
     Ok(Rules {
         metadata_v4: settings.metadata.v4,
         metadata_v6: settings.metadata.v6,
+        container_credentials: settings.container_credentials,
         proxy_v4: listen.v4,
         proxy_v6: listen.v6,
         admin_port: settings.admin_listen.map_or(ADMIN_PORT, |address| address.port()),

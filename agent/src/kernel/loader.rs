@@ -28,6 +28,8 @@ pub struct Rules {
     pub metadata_v4: Option<Ipv4Addr>,
     /// The metadata service's IPv6 address, if it is redirected and guarded.
     pub metadata_v6: Option<Ipv6Addr>,
+    /// Whether port 80 of the addresses of container credentials is redirected too.
+    pub container_credentials: bool,
     /// Where the proxy listens. IPv6 connections come here too, as IPv4-mapped ones, where it has no
     /// IPv6 address.
     pub proxy_v4: SocketAddrV4,
@@ -170,6 +172,7 @@ pub(super) fn open(rules: &Rules, level: u32, pins: &PinDirectory) -> Result<Ebp
     loader
         .override_global(variable::METADATA_V4, &metadata_v4, true)
         .override_global(variable::METADATA_V6, &metadata_v6, true)
+        .override_global(variable::CONTAINER, &u8::from(rules.container_credentials), true)
         .override_global(variable::PROXY_V4, &wire_v4(rules.proxy_v4.ip().octets()), true)
         .override_global(variable::PROXY_V4_PORT, &wire_port(rules.proxy_v4.port()), true)
         .override_global(variable::PROXY_V6, &proxy_v6, true)

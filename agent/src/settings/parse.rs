@@ -16,6 +16,15 @@ pub(super) fn node_name(given: Option<String>) -> Result<String, String> {
     })
 }
 
+/// `on` or `off`.
+pub(super) fn switch(given: &str) -> Result<bool, String> {
+    match given {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("{given:?} is neither `on` nor `off`")),
+    }
+}
+
 pub(super) fn absolute(path: PathBuf) -> Result<PathBuf, String> {
     if path.is_absolute() {
         Ok(path)
