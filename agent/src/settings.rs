@@ -239,6 +239,7 @@ impl Settings {
     /// Every mistake, with its flag and what would be right.
     pub fn from_arguments(arguments: AgentArguments) -> Result<Self, Mistakes> {
         let mut check = Checker::default();
+        let rules = roles::check(arguments.roles, &mut check);
         let sessions = sessions::check(arguments.sessions, &mut check);
         let settings = Self {
             node_name: check.require(
@@ -249,10 +250,7 @@ impl Settings {
             state_dir: check.require("--state-dir", parse::absolute(arguments.state_dir)),
             socket: check.require("--socket", parse::absolute(arguments.socket.socket)),
             callers: callers::check(arguments.callers, &mut check),
-            rules: Rules {
-                requests_tokens: sessions.plan.token_requests,
-                ..roles::check(arguments.roles, &mut check)
-            },
+            rules: Rules { requests_tokens: sessions.plan.token_requests, ..rules },
             prefetch: sessions.prefetch,
             plan: sessions.plan,
             kubelet_dir: sessions.kubelet_dir,

@@ -64,6 +64,7 @@ impl<'c> AgentBuilder<'c> {
             ("--socket", path(cluster.socket())),
             ("--listen", NODE_ADDRESSES[0].to_owned()),
             ("--listen", NODE_ADDRESSES[1].to_owned()),
+            ("--kubelet-dir", path(cluster.volumes.directory().to_owned())),
             ("--cluster-name", CLUSTER_NAME.to_owned()),
             ("--cluster-arn", CLUSTER_ARN.to_owned()),
             ("--permitted-roles", ".*".to_owned()),
@@ -74,6 +75,7 @@ impl<'c> AgentBuilder<'c> {
             ("KUBECONFIG", path(cluster.kubernetes.kubeconfig().to_owned())),
             ("AWS_REGION", node::REGION.to_owned()),
             ("AWS_ENDPOINT_URL_STS", STS_URL.to_owned()),
+            ("AWS_ENDPOINT_URL_EKS_AUTH", STS_URL.to_owned()),
             ("AWS_ACCESS_KEY_ID", keys.id),
             ("AWS_SECRET_ACCESS_KEY", keys.secret),
             ("RUST_BACKTRACE", "1".to_owned()),
@@ -124,6 +126,12 @@ impl<'c> AgentBuilder<'c> {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.retain(|(other, _)| other != name);
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Without an environment variable.
+    pub fn without_env(mut self, name: &str) -> Self {
+        self.environment.retain(|(other, _)| other != name);
         self
     }
 

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use crate::agent::CLUSTER_NAME;
 use crate::curl;
 use crate::place::Place;
 use crate::pod::Address;
 use crate::pretend::log::{self, Entry};
 use crate::pretend::sts::asked::Asked;
 use crate::pretend::sts::behaviour::{Behaviour, Setting, Way};
+use crate::pretend::sts::pod_identity::Association;
 use crate::pretend::{metadata, sts};
 use crate::process::{self, Process};
 use crate::wait;
@@ -57,6 +59,26 @@ impl Sts {
         let entries: Vec<Entry<sts::Line>> = log::read(&self.log)?;
         let asked = entries.into_iter().filter_map(|entry| entry.line.asked);
         Ok(asked.filter(|asked| asked.role_arn == arn).collect())
+    }
+
+    /// All requests that arrived so far.
+    pub fn requests(&self) -> Result<Vec<Entry<sts::Line>>> {
+        log::read(&self.log)
+    }
+
+    /// Associates a role of the test account with a ServiceAccount, as EKS Pod Identity does.
+    pub fn associate(&self, namespace: &str, service_account: &str, role: &str) -> Result<()> {
+        let association = Association {
+            cluster: CLUSTER_NAME.to_owned(),
+            namespace: namespace.to_owned(),
+            service_account: service_account.to_owned(),
+            role: role_arn(role),
+        };
+        let url = format!("{STS_URL}/_pretend/association");
+        let json = [("Content-Type", "application/json")];
+        let body = serde_json::to_string(&association)?;
+        curl::request(&self.place, "PUT", &url, &json, &body)?.ok().context(body)?;
+        Ok(())
     }
 
     /// Waits until an AssumeRole for a role of the test account has arrived.

@@ -19,6 +19,7 @@ use crate::place::Place;
 use crate::pod::PodBuilder;
 use crate::process::{self, Process};
 use crate::sniffer::Sniffer;
+use crate::volumes::Volumes;
 
 /// The name of the node.
 pub const NODE: &str = "node-1";
@@ -58,6 +59,8 @@ pub struct Cluster {
     pub metadata: Metadata,
     /// Where the agent pins.
     pub bpf_fs: BpfFs,
+    /// What kubelet keeps of pods.
+    pub volumes: Volumes,
     _bystanders: Process,
     cgroup: Cgroup,
     driver: Driver,
@@ -116,6 +119,7 @@ impl Cluster {
             metadata: Metadata::start(&at(&outside), directory.path())?,
             _bystanders: bystanders(&at(&outside), directory.path())?,
             bpf_fs,
+            volumes: Volumes::new(directory.path().join("kubelet")),
             cgroup,
             driver,
             node,

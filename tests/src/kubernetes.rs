@@ -6,6 +6,7 @@
 mod real;
 mod server;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -76,6 +77,28 @@ impl Kubernetes {
         let reply = self.request("POST", "/api/v1/namespaces", "application/json", &namespace)?;
         if reply.status != 409 {
             reply.ok().with_context(|| format!("create namespace {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a ServiceAccount with annotations, where there is none of that name yet.
+    pub fn ensure_service_account(
+        &self,
+        namespace: &str,
+        name: &str,
+        annotations: &[(&str, &str)],
+    ) -> Result<()> {
+        self.ensure_namespace(namespace)?;
+        let annotations: BTreeMap<_, _> = annotations.iter().copied().collect();
+        let account = json!({
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": { "name": name, "annotations": annotations }
+        });
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
+        let reply = self.request("POST", &path, "application/json", &account)?;
+        if reply.status != 409 {
+            reply.ok().with_context(|| format!("create ServiceAccount {namespace}/{name}"))?;
         }
         Ok(())
     }

@@ -38,4 +38,5 @@ pub mod process;
 pub mod reach;
 pub mod sniffer;
 pub mod vectors;
+pub mod volumes;
 pub mod wait;

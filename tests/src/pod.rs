@@ -2,6 +2,7 @@
 
 mod address;
 mod network;
+pub mod token;
 
 use std::fs;
 use std::ops::Deref;
@@ -9,10 +10,12 @@ use std::path::Path;
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow};
+use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
 pub use self::address::Address;
 use self::network::Network;
+use self::token::Projection;
 use crate::aws::role_arn;
 use crate::cgroup::Cgroup;
 use crate::cluster::{Cluster, NODE, NODE_ADDRESSES};
@@ -41,6 +44,7 @@ pub struct PodBuilder<'c> {
     only_v6: bool,
     unreported: bool,
     hash: Option<String>,
+    tokens: Vec<Projection>,
     address: Option<Address>,
 }
 
@@ -60,6 +64,7 @@ impl<'c> PodBuilder<'c> {
             unreported: false,
             hash: None,
             address: None,
+            tokens: Vec::new(),
         }
     }
 
@@ -188,12 +193,16 @@ impl<'c> PodBuilder<'c> {
             cluster,
             namespace: self.namespace,
             name: self.name,
+            service_account: self.service_account,
             uid,
             place: Place { namespace, cgroup: own },
             whole: cgroup,
             only_v6: self.only_v6,
             network,
         };
+        for projection in self.tokens {
+            pod.project(projection, SignedDuration::from_hours(24))?;
+        }
         if !self.unreported {
             pod.report("Running")?;
         }
@@ -212,6 +221,7 @@ impl<'c> PodBuilder<'c> {
                 "nodeName": node,
                 "hostNetwork": self.host_network,
                 "serviceAccountName": self.service_account,
+                "volumes": self.tokens.iter().map(Projection::object).collect::<Vec<_>>(),
                 "containers": [{ "name": "main", "image": "example.org/app:1" }]
             }
         });
@@ -227,6 +237,8 @@ pub struct Pod<'c> {
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// The name of its ServiceAccount.
+    pub service_account: String,
     /// The UID that the API server chose.
     pub uid: String,
     place: Place,

@@ -4,7 +4,8 @@
 //! namespace of its own. A test steers it by the control endpoints under `/_pretend/`, and reads
 //! with [`log::read`] what arrived.
 //!
-//! - [`sts`]: AssumeRole and `GetCallerIdentity`, parameters and signatures checked
+//! - [`sts`]: AssumeRole, `AssumeRoleWithWebIdentity` and `GetCallerIdentity`, parameters, signatures and
+//!   tokens checked; EKS's `AssumeRoleForPodIdentity` as well
 //! - [`metadata`]: the EC2 instance metadata service of the node
 //! - [`kubernetes`]: lists, watches and writes of the few resources that podrole uses
 
@@ -14,4 +15,5 @@ pub mod metadata;
 pub mod node;
 pub mod random;
 pub mod serve;
+pub mod service_account;
 pub mod sts;

@@ -12,6 +12,7 @@ mod tests;
 use std::time::Duration;
 
 use crate::callers::pods::{Pod, ProjectedToken};
+use crate::roles::tags::{self, TagError};
 use crate::roles::{AssumeRole, Grant, RoleArn, Way};
 
 use self::name::session_name;
@@ -19,25 +20,12 @@ use super::session::{
     AssumeRoleRequest, PodIdentityRequest, SessionRequest, Tag, TokenOwner, WebIdentityRequest,
 };
 
-pub use self::limits::{TAG_VALUE_MAX, is_tag_character};
-
 /// Who a token for `AssumeRoleWithWebIdentity` is for.
 const STS_AUDIENCE: &str = "sts.amazonaws.com";
 /// Who a token for `AssumeRoleForPodIdentity` is for.
 const POD_IDENTITY_AUDIENCE: &str = "pods.eks.amazonaws.com";
 /// The most that STS gives a session that was assumed from another (IAM User Guide, "Role chaining").
 const CHAINED: Duration = Duration::from_hours(1);
-
-/// The keys of EKS Pod Identity (Amazon EKS User Guide, "Grant Pods access to AWS resources based on
-/// tags"), so that policies written for it work unchanged. Nobody else may set them.
-pub const POD_IDENTITY_KEYS: [&str; 6] = [
-    "eks-cluster-arn",
-    "eks-cluster-name",
-    "kubernetes-namespace",
-    "kubernetes-service-account",
-    "kubernetes-pod-name",
-    "kubernetes-pod-uid",
-];
 
 /// Which session tags are sent (`--session-tags`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,12 +91,14 @@ pub enum PlanError {
         /// The target.
         target: Box<RoleArn>,
     },
-    /// A tag's key is one of those that say who the pod is.
-    #[error("the session tag {0} says who the pod is, so nobody may set it; name it differently")]
-    ReservedTag(Box<str>),
-    /// Two tags differ by case only.
-    #[error("the session tag {0} is there twice; keys that differ by case only are one to STS")]
-    DuplicateTag(Box<str>),
+    /// A tag that STS would refuse, or that nobody may set.
+    #[error("the session tag {key:?} is refused: {why}")]
+    Tag {
+        /// Its key.
+        key: Box<str>,
+        /// What is wrong.
+        why: TagError,
+    },
     /// STS would refuse it.
     #[error("{what}: {why}")]
     Limit {
@@ -196,17 +186,20 @@ impl SessionPlan {
     fn all_tags(&self, pod: &Pod, call: &AssumeRole) -> Result<Vec<Tag>, PlanError> {
         let mut tags = if call.untagged { Vec::new() } else { self.pod_tags(pod) };
         for (key, value) in &call.tags {
-            if POD_IDENTITY_KEYS.iter().any(|own| own.eq_ignore_ascii_case(key)) {
-                return Err(PlanError::ReservedTag(key.clone()));
-            }
+            tags::check_key(key)
+                .and_then(|()| tags::check_value(value))
+                .map_err(|why| PlanError::Tag { key: key.clone(), why })?;
             tags.push(Tag { key: key.clone(), value: value.clone() });
         }
-        limits::check_tags(&tags)?;
+        tags::check_unique(tags.iter().map(|tag| &*tag.key))
+            .map_err(|(key, why)| PlanError::Tag { key: key.into(), why })?;
+        limits::check_number(tags.len())?;
         Ok(tags)
     }
 
-    /// The six, as far as they are wanted and known. No value needs cutting: Kubernetes allows at most
-    /// 253 characters where STS allows 256.
+    /// The keys of EKS Pod Identity, so that policies written for it work unchanged (Amazon EKS User Guide,
+    /// "Grant Pods access to AWS resources based on tags"), as far as they are wanted and known. No value
+    /// needs cutting: Kubernetes allows at most 253 characters where STS allows 256.
     fn pod_tags(&self, pod: &Pod) -> Vec<Tag> {
         let (workload, own) = match self.tags {
             SessionTags::Pod => (true, true),
@@ -221,7 +214,7 @@ impl SessionPlan {
             (own, Some(&*pod.name)),
             (own, Some(pod.uid.as_str())),
         ];
-        let tags = POD_IDENTITY_KEYS.into_iter().zip(values);
+        let tags = tags::RESERVED.into_iter().zip(values);
         tags.filter_map(|(key, (is_wanted, value))| {
             let value = value.filter(|_| is_wanted)?;
             Some(Tag { key: key.into(), value: value.into() })

@@ -166,7 +166,12 @@ pub struct KernelArguments {
 
     /// Whether the addresses of container credentials (169.254.170.2, 169.254.170.23, `fd00:ec2::23`) are
     /// answered too: `off` or `on`. Not where EKS's own Pod Identity agent runs
-    #[arg(long, env = "PODROLE_CONTAINER_CREDENTIALS", default_value = "off", value_name = "SWITCH")]
+    #[arg(
+        long,
+        env = "PODROLE_CONTAINER_CREDENTIALS",
+        default_value = "off",
+        value_name = "SWITCH"
+    )]
     pub container_credentials: String,
 
     /// What hostNetwork pods get: `node`, the real service

@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::credentials::SessionPlan;
-use crate::credentials::plan::{ClusterArn, SessionTags, TAG_VALUE_MAX, is_tag_character};
+use crate::credentials::plan::{ClusterArn, SessionTags};
 use crate::credentials::prefetch::Policy;
+use crate::roles::tags;
 
 use super::{Checker, parse};
 
@@ -174,12 +175,10 @@ fn cluster_arn(given: Option<String>) -> Result<Option<ClusterArn>, String> {
 
 /// Never cut, or two clusters could look alike to a policy.
 fn tag_value(value: String) -> Result<Box<str>, String> {
-    if value.chars().count() > TAG_VALUE_MAX || !value.chars().all(is_tag_character) {
-        return Err(format!(
-            "{value:?} is no session tag: at most {TAG_VALUE_MAX} letters, digits, spaces and _.:/=+-@"
-        ));
+    match tags::check_value(&value) {
+        Ok(()) => Ok(value.into()),
+        Err(error) => Err(format!("{value:?} is no session tag: {error}")),
     }
-    Ok(value.into())
 }
 
 fn session_duration(given: &str) -> Result<Duration, String> {

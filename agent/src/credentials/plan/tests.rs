@@ -34,7 +34,7 @@ fn keys(request: &AssumeRoleRequest) -> Vec<&str> {
 #[test]
 fn a_pods_session_bears_the_six_tags_of_pod_identity() {
     let request = asked(&plan(SessionTags::Pod), &role());
-    assert_eq!(keys(&request), POD_IDENTITY_KEYS);
+    assert_eq!(keys(&request), tags::RESERVED);
     let values: Vec<&str> = request.tags.iter().map(|tag| &*tag.value).collect();
     let arn = "arn:aws:eks:us-west-2:123456789012:cluster/prod";
     assert_eq!(values, [arn, "prod", "shop", "cart", "uid-1", "uid-1"]);
@@ -76,9 +76,23 @@ fn nobody_sets_a_tag_that_says_who_the_pod_is() {
             let tags = vec![(key.into(), "other".into())];
             let call = AssumeRole { tags, untagged, ..role() };
             let refused = plan(SessionTags::None).assume_role(&pod(), &call).unwrap_err();
-            assert_eq!(refused, PlanError::ReservedTag(key.into()));
+            assert_eq!(refused, PlanError::Tag { key: key.into(), why: TagError::Reserved });
         }
     }
+}
+
+#[test]
+fn tags_that_sts_would_refuse_are_refused_first() {
+    let plan = plan(SessionTags::Pod);
+    let refused = |tags: Vec<(Box<str>, Box<str>)>| {
+        plan.assume_role(&pod(), &AssumeRole { tags, ..role() }).unwrap_err()
+    };
+    let twice = refused(vec![("team".into(), "a".into()), ("Team".into(), "b".into())]);
+    assert_eq!(twice, PlanError::Tag { key: "Team".into(), why: TagError::Twice });
+    let value = refused(vec![("team".into(), "a;b".into())]);
+    assert_eq!(value, PlanError::Tag { key: "team".into(), why: TagError::Value });
+    let many = (0..45).map(|at| (format!("key{at}").into(), "".into())).collect();
+    assert!(matches!(refused(many), PlanError::Limit { .. }));
 }
 
 #[test]

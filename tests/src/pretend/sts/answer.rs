@@ -82,9 +82,14 @@ pub fn caller_identity(caller: &Caller) -> Result {
     Result { action: "GetCallerIdentity", xml }
 }
 
-/// The credentials of a new session.
+/// The credentials of a new session, given by this action.
 #[must_use]
-pub fn assumed_role(session: &Caller, checked: &Checked, source_identity: Option<&str>) -> Result {
+pub fn assumed_role(
+    action: &'static str,
+    session: &Caller,
+    checked: &Checked,
+    source_identity: Option<&str>,
+) -> Result {
     let expiration = session.expires.map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
     let mut xml = format!(
         "<AssumedRoleUser>{}{}</AssumedRoleUser><Credentials>{}{}{}{}</Credentials>",
@@ -101,7 +106,10 @@ pub fn assumed_role(session: &Caller, checked: &Checked, source_identity: Option
     if let Some(identity) = source_identity {
         xml += &element("SourceIdentity", identity);
     }
-    Result { action: "AssumeRole", xml }
+    if let Some(subject) = session.session.as_ref().and_then(|session| session.subject.as_ref()) {
+        xml += &element("SubjectFromWebIdentityToken", subject);
+    }
+    Result { action, xml }
 }
 
 /// The answer with a result.

@@ -25,6 +25,9 @@ pub struct Session {
     pub tags: BTreeMap<String, String>,
     /// Keys of the tags that sessions assumed with this one inherit.
     pub transitive: Vec<String>,
+    /// Whose token it was given for, where it was given for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// Seconds that were asked for.
     pub duration: u32,
     /// Number of the session, from 1: a later one of the same role differs by it.

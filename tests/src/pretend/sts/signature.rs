@@ -55,11 +55,12 @@ impl Authorization {
         (scope.next().as_deref() == Some("aws4_request")).then_some(authorization)
     }
 
-    /// Says whether the request was signed with this secret, for STS, just now.
-    pub fn verify(&self, request: &Received, secret: &str) -> Result<(), Refusal> {
+    /// Says whether the request was signed with this secret, for `service`, just now.
+    pub fn verify(&self, request: &Received, secret: &str, service: &str) -> Result<(), Refusal> {
         let mismatch = |message: &str| Refusal::forbidden("SignatureDoesNotMatch", message);
-        if self.service != "sts" {
-            return Err(mismatch("Credential should be scoped to correct service: 'sts'."));
+        if self.service != service {
+            let message = format!("Credential should be scoped to correct service: '{service}'.");
+            return Err(mismatch(&message));
         }
         if !self.signed_headers.iter().any(|name| name == "host") {
             return Err(mismatch("'host' must be a 'SignedHeader' in the AWS Authorization."));
@@ -97,7 +98,8 @@ impl Authorization {
         hex(&hmac_sha256(&key, &to_sign))
     }
 
-    /// The canonical request of a POST to `/` without a query: STS's clients send no other.
+    /// The canonical request of a POST without a query to a path of plain letters: clients of STS and EKS
+    /// send no other.
     fn canonical_request(&self, request: &Received) -> String {
         let mut headers = String::new();
         for name in &self.signed_headers {
