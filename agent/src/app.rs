@@ -156,8 +156,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     metrics.source_ip_identity.set((settings.callers.identity == IdentityMode::SourceIp).into());
     let fresh = Fresh::default();
     let callers = Callers::new(pods.clone(), identity, fresh.clone(), metrics.identities.clone());
-    measure(&mut node, &mut metrics, &callers);
-    sources.sts.untagged = metrics.untagged_sessions.clone();
+    measure(&mut node, &mut sources, &mut metrics, &callers);
     let (broker, broker_task) = Broker::new(sources, clock.clone(), metrics.sessions.clone());
     let (node_metadata, node_metadata_task) =
         metadata::connect(&settings.metadata, &kubernetes, &settings.node_name, &metrics);
@@ -181,6 +180,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         limits: metadata::limits(&settings.metadata, &metrics),
         clock: clock.clone(),
         addresses: settings.kernel.metadata.addresses().collect(),
+        container_credentials: settings.kernel.container_credentials,
         started: clock.now(),
         requests: metrics.requests.clone(),
         events,
@@ -281,7 +281,8 @@ impl Bound {
 }
 
 /// Gives the kernel's part what it counts by, and metrics what they ask for.
-fn measure(node: &mut Node, metrics: &mut Metrics, callers: &Callers) {
+fn measure(node: &mut Node, sources: &mut Sources, metrics: &mut Metrics, callers: &Callers) {
+    sources.sts.untagged = metrics.untagged_sessions.clone();
     node.keeper.lost = metrics.redirects_lost.clone();
     node.keeper.missing = metrics.missing(Hook::Forward.name());
     let known = callers.clone();

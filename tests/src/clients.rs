@@ -203,6 +203,17 @@ impl Place {
         Self::run(client, client.command(self)?)
     }
 
+    /// The same, with environment variables that tell the client where to look.
+    pub fn credentials_with(
+        &self,
+        client: &Client,
+        environment: &[(&str, &str)],
+    ) -> Result<Option<Credentials>> {
+        let mut command = client.command(self)?;
+        command.envs(environment.iter().copied());
+        Self::run(client, command)
+    }
+
     /// Lets a client look for credentials here, and for its region if it knows how.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result};
 use jiff::SignedDuration;
 use podrole_tests::aws::role_arn;
-use podrole_tests::clients::Client;
+use podrole_tests::clients::FEW;
 use podrole_tests::cluster::Cluster;
 use podrole_tests::http::LIST;
 use podrole_tests::pod::token::{EKS, IRSA};
@@ -31,10 +31,10 @@ fn every_client_gets_the_role_of_its_pods_eks_association() -> Result<()> {
         for pod in pods {
             let pod = pod?;
             let role = format!("{}-role", pod.name);
-            for client in Client::ALL {
+            for client in FEW {
                 let found = pod.credentials_by(client)?;
-                let session = found.with_context(|| client.name().to_owned())?.session()?;
-                assert_eq!(session.role, role_arn(&role), "{}", client.name());
+                let session = found.with_context(|| client.name.to_owned())?.session()?;
+                assert_eq!(session.role, role_arn(&role), "{}", client.name);
                 let own = format!("system:serviceaccount:shop:{}", pod.name);
                 assert_eq!(session.subject.as_deref(), Some(own.as_str()));
                 assert_eq!(session.tags["kubernetes-pod-uid"], pod.uid);

@@ -50,6 +50,32 @@ pub(crate) fn credentials(credentials: &Credentials<'_>) -> Result<Bytes, Unprin
     ])
 }
 
+/// What the container credentials document says.
+#[derive(Clone, Copy)]
+pub(crate) struct ContainerCredentials<'a> {
+    pub(crate) access_key_id: &'a str,
+    pub(crate) secret_access_key: &'a str,
+    pub(crate) token: &'a str,
+    /// Twelve digits.
+    pub(crate) account_id: &'a str,
+    /// When the credentials end; a fraction of a second is cut off.
+    pub(crate) expiration: SystemTime,
+}
+
+/// `/v1/credentials`, with the keys of EKS Pod Identity's agent in its order. The memory of the body is
+/// cleared when its last reference goes.
+pub(crate) fn container_credentials(
+    credentials: &ContainerCredentials<'_>,
+) -> Result<Bytes, Unprintable> {
+    object(&[
+        ("AccessKeyId", credentials.access_key_id),
+        ("SecretAccessKey", credentials.secret_access_key),
+        ("Token", credentials.token),
+        ("AccountId", credentials.account_id),
+        ("Expiration", &timestamp(credentials.expiration)),
+    ])
+}
+
 /// What `iam/info` says: the instance profile that EC2 would have made for the role.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Profile<'a> {

@@ -30,6 +30,7 @@ use super::token::Keyring;
 
 use self::tokens::{FORWARDED_FOR, Token};
 
+mod container;
 mod credentials;
 mod node;
 mod tokens;
@@ -60,6 +61,8 @@ pub struct Handler {
     pub clock: Clock,
     /// The metadata service's addresses, by which requests may name it.
     pub addresses: Vec<IpAddr>,
+    /// Whether container credentials are answered too.
+    pub container_credentials: bool,
     /// When the agent started: the age of documents that never change.
     pub started: SystemTime,
     /// Counts what is answered.
@@ -107,10 +110,14 @@ impl Handler {
     /// Answers one request of `caller`.
     pub async fn answer(&self, caller: Caller, request: &Parts) -> Answer {
         let asked = classify(&request.method, &request.uri);
-        let document = asked.as_ref().map_or(Document::Other, document_of);
+        let mut document = asked.as_ref().map_or(Document::Other, document_of);
         let is_seen = caller.origin != Origin::Unseen;
         let answer = if is_seen && is_for_metadata(request, &self.addresses) {
             self.answer_pod(&caller, &request.headers, asked).await
+        } else if is_seen && self.is_for_container(request) {
+            document =
+                if container::is_credentials(request) { Document::Credentials } else { document };
+            self.answer_container(&caller, request).await
         } else {
             page(StatusCode::FORBIDDEN)
         };
@@ -119,6 +126,10 @@ impl Handler {
         let (peer, status) = (caller.address, answer.status().as_u16());
         debug!(%peer, origin = ?caller.origin, %method, path, status, "answered");
         answer
+    }
+
+    fn is_for_container(&self, request: &Parts) -> bool {
+        self.container_credentials && is_for_metadata(request, &container::ADDRESSES)
     }
 
     /// Answers a connection that the kernel saw leave a pod's own socket.

@@ -57,6 +57,13 @@ pub(crate) fn closing(mut answer: Answer) -> Answer {
     answer
 }
 
+/// A document of another service than EC2's.
+pub(crate) fn json(body: Bytes) -> Answer {
+    let mut answer = answer(StatusCode::OK, "application/json", body);
+    answer.headers_mut().remove(SERVER);
+    answer
+}
+
 /// A body that is no document: a token.
 pub(crate) fn plain(body: String) -> Answer {
     answer(StatusCode::OK, "text/plain", body.into())

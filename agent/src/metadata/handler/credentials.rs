@@ -65,7 +65,7 @@ impl Handler {
     }
 
     /// The session that `pod` was granted, or the answer that says why there is none.
-    async fn session(
+    pub(super) async fn session(
         &self,
         pod: &Pod,
         grant: &Grant,
@@ -98,7 +98,7 @@ impl Handler {
         }
     }
 
-    fn unusable(&self, role: &RoleArn, error: &documents::Unprintable) -> Answer {
+    pub(super) fn unusable(&self, role: &RoleArn, error: &documents::Unprintable) -> Answer {
         error!(%role, %error, "no document can be made");
         unavailable("no document can be made of what AWS answered", self.clock.now())
     }

@@ -26,6 +26,8 @@ use crate::roles::{Base, Rules};
 
 use super::*;
 
+mod container;
+
 const ROLE: &str = "iam.amazonaws.com/role";
 const LIST: &str = "/latest/meta-data/iam/security-credentials/";
 const LEAF: &str = "/latest/meta-data/iam/security-credentials/web";
@@ -100,6 +102,7 @@ fn bench() -> Bench {
             source: NodeSource::Labels(location),
         },
         imds_v1: ImdsV1::Allow,
+        container_credentials: true,
         limits: Limits::new(64, 200, LimitCounters::default()),
         clock,
         started: start,
