@@ -11,6 +11,9 @@ use podrole_tests::pod::token::{EKS, IRSA};
 use podrole_tests::pretend::service_account::{Claims, Named};
 use podrole_tests::wait;
 
+/// The ServiceAccount's annotation of IRSA.
+const ROLE_ARN: &str = "eks.amazonaws.com/role-arn";
+
 fn leaf(role: &str) -> String {
     format!("{LIST}{role}")
 }
@@ -50,6 +53,40 @@ fn every_client_gets_the_role_of_its_pods_eks_association() -> Result<()> {
 }
 
 #[test]
+fn every_client_gets_the_role_of_its_service_accounts_annotation() -> Result<()> {
+    Cluster::with(|cluster| {
+        for name in ["cart", "pay"] {
+            let role = role_arn(&format!("{name}-role"));
+            cluster.kubernetes.ensure_service_account("shop", name, &[(ROLE_ARN, &role)])?;
+        }
+        let start = |name: &str| {
+            cluster.pod(name).namespace("shop").service_account(name).token(IRSA).start()
+        };
+        let pods = [start("cart")?, start("pay")?];
+        for pod in &pods {
+            assert!(pod.node_credentials()?.is_some());
+        }
+        let _agent = cluster.agent().start()?;
+        for pod in &pods {
+            for client in FEW {
+                let found = pod.credentials_by(client)?;
+                let session = found.with_context(|| client.name.to_owned())?.session()?;
+                let role = format!("{}-role", pod.name);
+                assert_eq!(session.role, role_arn(&role), "{}", client.name);
+                let own = format!("system:serviceaccount:shop:{}", pod.name);
+                assert_eq!(session.subject.as_deref(), Some(own.as_str()));
+                assert_eq!(session.session, format!("shop@{}", pod.name));
+            }
+        }
+        for call in cluster.sts.requests()? {
+            assert_eq!(call.line.action.as_deref(), Some("AssumeRoleWithWebIdentity"));
+            assert_eq!(call.line.access_key_id, None, "the call needs no signature");
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn a_token_that_kubelet_renews_is_used_and_anothers_never() -> Result<()> {
     Cluster::with(|cluster| {
         cluster.sts.associate("shop", "cart", "cart-role")?;
@@ -64,12 +101,14 @@ fn a_token_that_kubelet_renews_is_used_and_anothers_never() -> Result<()> {
         let other_pod = Claims::of_pod("shop", "cart", elsewhere, EKS.audience, hour);
         let audience = Claims::of_pod("shop", "cart", own(), IRSA.audience, hour);
         let ended = Claims::of_pod("shop", "cart", own(), EKS.audience, -hour);
+        // Before the agent could fetch ahead.
+        pod.project_claims(EKS, &ended)?;
         let agent = cluster.agent().start()?;
         for (claims, reason) in [
+            (ended, "expired"),
             (another, "system:serviceaccount:shop:admin"),
             (other_pod, "another pod"),
             (audience, "not for the audience pods.eks.amazonaws.com"),
-            (ended, "expired"),
         ] {
             pod.project_claims(EKS, &claims)?;
             wait::until_true("the refusal of a token", || {
