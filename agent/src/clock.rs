@@ -27,6 +27,20 @@ impl Clock {
         let began = tokio::time::Instant::now();
         Self(Arc::new(move || start + began.elapsed()))
     }
+
+    /// As [`Self::starting_at`], and ahead by as many seconds as the second value says.
+    #[cfg(test)]
+    pub(crate) fn jumping_from(start: SystemTime) -> (Self, Arc<std::sync::atomic::AtomicI64>) {
+        let steady = Self::starting_at(start);
+        let ahead = Arc::new(std::sync::atomic::AtomicI64::new(0));
+        let jumped = Arc::clone(&ahead);
+        let now = move || {
+            let seconds = jumped.load(std::sync::atomic::Ordering::SeqCst);
+            let by = std::time::Duration::from_secs(seconds.unsigned_abs());
+            if seconds < 0 { steady.now() - by } else { steady.now() + by }
+        };
+        (Self(Arc::new(now)), ahead)
+    }
 }
 
 impl std::fmt::Debug for Clock {

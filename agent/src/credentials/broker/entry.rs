@@ -136,6 +136,8 @@ pub(super) struct Entry {
     pub(super) failures: u32,
     /// Why the last one failed.
     pub(super) error: Option<FetchError>,
+    /// Its place among those that came in the same instant.
+    number: u64,
     waiting: Vec<Waiter>,
     /// Until when those who wait would rather wait than have what is held.
     patience: Option<Instant>,
@@ -146,6 +148,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// One that nobody may have yet.
+    pub(super) fn new(number: u64) -> Self {
+        Self { number, ..Self::default() }
+    }
+
     /// Whether it is to be had: somebody asked, or it is kept for somebody.
     fn is_wanted(&self) -> bool {
         self.asked || self.pods.values().any(|kept| *kept)
@@ -176,21 +183,21 @@ impl Entry {
         self.is_wanted().then_some(due)
     }
 
-    /// When it must be looked at although nothing happens: not later than this.
-    pub(super) fn wake(&self) -> Option<Instant> {
-        [self.due(), self.patience].into_iter().flatten().min()
+    /// The next time after this one at which it must be looked at although nothing happens.
+    pub(super) fn wake(&self, now: Now) -> Option<Instant> {
+        let wakes = [self.due(), self.patience].into_iter().flatten();
+        wakes.filter(|wake| *wake > now.instant).min()
     }
 
     /// Who goes first: pods that wait, then what ends first, then what was wanted first.
-    pub(super) fn rank(&self, now: Now) -> (Class, Duration, Option<Instant>) {
-        match &self.state {
-            State::Held { held, .. } => {
-                let class = if self.waiting.is_empty() { Class::Ahead } else { Class::Asked };
-                (class, held.left(now), self.due())
-            }
-            _ if self.asked => (Class::Asked, Duration::ZERO, self.due()),
-            _ => (Class::Ahead, Duration::MAX, self.due()),
-        }
+    pub(super) fn rank(&self, now: Now) -> (Class, Duration, Option<Instant>, u64) {
+        let (class, left) = match &self.state {
+            State::Held { held, .. } if self.waiting.is_empty() => (Class::Ahead, held.left(now)),
+            State::Held { held, .. } => (Class::Asked, held.left(now)),
+            _ if self.asked => (Class::Asked, Duration::ZERO),
+            _ => (Class::Ahead, Duration::MAX),
+        };
+        (class, left, self.due(), self.number)
     }
 
     /// Lets `pod` have it; `due`, if it is to be fetched although nobody asks.
@@ -233,13 +240,13 @@ impl Entry {
         if self.is_wanted() { State::Wanted { due } } else { State::Absent }
     }
 
-    /// Answers, or lets wait.
-    pub(super) fn ask(&mut self, waiter: Waiter, now: Now) {
+    /// Answers, or lets wait. Who asks waits for a refresh that is late, unless AWS `is_failing`.
+    pub(super) fn ask(&mut self, waiter: Waiter, now: Now, is_failing: bool) {
         self.asked = true;
         self.expire(now);
         match &mut self.state {
             State::Held { held, .. } | State::Refreshing { held }
-                if held.left(now) >= held.floor || self.failures > 0 =>
+                if is_failing || self.failures > 0 || held.left(now) >= held.floor =>
             {
                 return waiter.answer(Ok(Arc::clone(&held.credentials)));
             }

@@ -37,17 +37,23 @@ pub(super) struct Limiter {
     tokens: f64,
     at: Instant,
     slowed: Option<Instant>,
+    failing: bool,
 }
 
 impl Limiter {
     /// Full.
     pub(super) fn new(now: Instant) -> Self {
-        Self { rate: FULL, tokens: FULL * HOLDS, at: now, slowed: None }
+        Self { rate: FULL, tokens: FULL * HOLDS, at: now, slowed: None, failing: false }
     }
 
     /// Requests a second that are allowed now.
     pub(super) fn rate(&self) -> f64 {
         self.rate
+    }
+
+    /// Whether the last answer that said anything of AWS itself was a failure.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing
     }
 
     /// Takes one token.
@@ -71,6 +77,7 @@ impl Limiter {
     /// AWS throttled or failed.
     pub(super) fn slow_down(&mut self, now: Instant) {
         self.refill(now);
+        self.failing = true;
         if self.slowed.is_some_and(|slowed| now < slowed + AT_ONCE) {
             return;
         }
@@ -82,6 +89,7 @@ impl Limiter {
     /// AWS answered.
     pub(super) fn speed_up(&mut self, now: Instant) {
         self.refill(now);
+        self.failing = false;
         self.rate = (self.rate + STEP).min(FULL);
     }
 

@@ -63,6 +63,8 @@ pub(super) struct Owner<S> {
     chance: Chance,
     pods: HashMap<PodUid, Assigned>,
     sessions: HashMap<Key, Entry>,
+    /// Sessions so far.
+    count: u64,
     fetches: JoinSet<Fetched>,
     /// Fetches under way, with and without a pod that waits.
     running: [usize; 2],
@@ -87,6 +89,7 @@ impl<S: Source> Owner<S> {
             chance,
             pods: HashMap::new(),
             sessions: HashMap::new(),
+            count: 0,
             fetches: JoinSet::new(),
             running: [0; 2],
             compared: now,
@@ -149,11 +152,14 @@ impl<S: Source> Owner<S> {
             assigned.parked.push((request, reply));
             return;
         };
-        entry.ask(Waiter { pod, reply }, now);
+        let was_due = entry.due();
+        entry.ask(Waiter { pod, reply }, now, self.limiter.is_failing());
         if let Some(held) = entry.servable(now) {
             self.meters.left.observe(held.left(now).as_secs_f64());
         }
-        if entry.wake().is_some_and(|wake| wake <= self.wake) {
+        let is_new = entry.due() != was_due;
+        self.wake = entry.wake(now).map_or(self.wake, |wake| self.wake.min(wake));
+        if is_new {
             self.look();
         }
     }
@@ -180,12 +186,15 @@ impl<S: Source> Owner<S> {
             (None, _) => {}
         }
         if let Some(key) = key {
-            let entry = self.sessions.entry(Arc::clone(&key)).or_default();
+            let entry = self.sessions.entry(Arc::clone(&key)).or_insert_with(|| {
+                self.count += 1;
+                Entry::new(self.count)
+            });
             entry.join(pod.clone(), due);
             for (request, reply) in parked {
                 // A request of yesterday's role is dropped: its client asks again.
                 if request == *key {
-                    entry.ask(Waiter { pod: pod.clone(), reply }, now);
+                    entry.ask(Waiter { pod: pod.clone(), reply }, now, self.limiter.is_failing());
                 }
             }
         }
@@ -225,9 +234,7 @@ impl<S: Source> Owner<S> {
         let now = self.now();
         self.wake = now.instant + TICK;
         for entry in self.sessions.values_mut() {
-            if entry.wake().is_some_and(|wake| wake <= now.instant) {
-                entry.look(now);
-            }
+            entry.look(now);
         }
         while let Some((class, key)) = self.next_due(now) {
             if self.running_of(class) >= at_once(class) {
@@ -239,8 +246,7 @@ impl<S: Source> Owner<S> {
             }
             self.start(key, class);
         }
-        let wakes = self.sessions.values().filter_map(Entry::wake);
-        let next = wakes.filter(|wake| *wake > now.instant).min();
+        let next = self.sessions.values().filter_map(|entry| entry.wake(now)).min();
         self.wake = self.wake.min(next.unwrap_or(self.wake));
         self.measure(now);
     }
