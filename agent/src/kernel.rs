@@ -16,7 +16,9 @@ pub mod log;
 pub mod maps;
 pub mod netns;
 mod pins;
+pub mod processes;
 pub mod self_test;
+pub mod sockets;
 pub mod sysctls;
 mod tcx;
 

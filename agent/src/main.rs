@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use podrole::app::{self, Edges, inspect};
-use podrole::kernel::self_test::{probe, way};
+use podrole::kernel::self_test::{as_pod, probe, way};
 use podrole::kernel::{bpffs, clsact};
 use podrole::operate::core_dumps;
 use podrole::operate::shutdown::Signals;
@@ -101,7 +101,11 @@ fn ask_agent<E: std::error::Error + Send + Sync + 'static>(
 }
 
 fn self_test(arguments: &SelfTestArguments) -> ExitCode {
-    let SelfTestArguments { cgroup, metadata, proxy, way } = arguments;
+    let SelfTestArguments { cgroup, metadata, proxy, way, network } = arguments;
+    if let (Some(network), [metadata]) = (network, proxy.as_slice()) {
+        let gone = as_pod::run(cgroup, network, *metadata);
+        return gone.map_or_else(|error| failed(1, &error), |()| ExitCode::SUCCESS);
+    }
     if let (true, [SocketAddr::V4(proxy)]) = (way, proxy.as_slice()) {
         return ask(cgroup, *proxy);
     }

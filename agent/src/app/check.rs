@@ -4,6 +4,7 @@
 mod aws;
 mod cluster;
 mod node;
+mod pod;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -85,6 +86,16 @@ impl fmt::Display for Outcome {
 
 /// Looks at everything; good if nothing is bad.
 pub async fn check(arguments: &CheckArguments) -> ExitCode {
+    let findings = match &arguments.pod {
+        Some(name) => pod::way(arguments, name).await,
+        None => Box::pin(all(arguments)).await,
+    };
+    let good = findings.iter().all(|finding| finding.outcome != Outcome::Bad);
+    print(arguments.output.output, &Report { good, findings });
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn all(arguments: &CheckArguments) -> Vec<Finding> {
     let kernel = &arguments.kernel;
     let mut findings = vec![
         node::kernel(),
@@ -100,9 +111,7 @@ pub async fn check(arguments: &CheckArguments) -> ExitCode {
         within("API server", cluster::rights()),
     );
     findings.extend([agent, metadata, own, rights].into_iter().flatten());
-    let good = findings.iter().all(|finding| finding.outcome != Outcome::Bad);
-    print(arguments.output.output, &Report { good, findings });
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    findings
 }
 
 async fn within(check: &'static str, looking: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {

@@ -213,7 +213,8 @@ fn trim(pod: Watched, kept: &Kept) -> Option<Pod> {
     })
 }
 
-fn mirrored(annotations: Option<&BTreeMap<String, String>>) -> Option<PodKey> {
+/// Of what is marked as the mirror of a static pod, how kubelet names that pod's cgroup.
+pub(crate) fn mirrored(annotations: Option<&BTreeMap<String, String>>) -> Option<PodKey> {
     let annotations = annotations?;
     let hash = annotations.get(CONFIG_HASH)?;
     (annotations.get(CONFIG_MIRROR) == Some(hash)).then(|| PodKey::of_config_hash(hash)).flatten()

@@ -124,17 +124,29 @@ impl PodCgroup {
     /// Where the pods' cgroup cannot be read.
     pub(super) fn own_pod(&self) -> Result<Option<CgroupId>, KernelError> {
         let own = std::process::id().to_string();
-        let failed =
-            |source| KernelError::File { what: "read", path: self.path.clone(), mend: "", source };
-        for top in directories(&self.path).map_err(failed)? {
+        let Some(pod) = self.each()?.into_iter().find(|pod| has_process(pod, &own)) else {
+            return Ok(None);
+        };
+        let metadata = pod.metadata().map_err(|source| self.unreadable(source))?;
+        Ok(Some(CgroupId(metadata.ino())))
+    }
+
+    /// The cgroups that may be a pod's: all right below, and all below a class of pods.
+    ///
+    /// # Errors
+    /// Where the pods' cgroup cannot be read.
+    pub fn each(&self) -> Result<Vec<PathBuf>, KernelError> {
+        let tops = directories(&self.path).map_err(|source| self.unreadable(source))?;
+        let pods = tops.into_iter().flat_map(|top| {
             let is_class = top.file_name().and_then(|name| name.to_str()).is_some_and(is_class);
-            let pods = if is_class { directories(&top).unwrap_or_default() } else { vec![top] };
-            if let Some(pod) = pods.into_iter().find(|pod| has_process(pod, &own)) {
-                let metadata = pod.metadata().map_err(failed)?;
-                return Ok(Some(CgroupId(metadata.ino())));
-            }
-        }
-        Ok(None)
+            // A class that is removed meanwhile has none.
+            if is_class { directories(&top).unwrap_or_default() } else { vec![top] }
+        });
+        Ok(pods.collect())
+    }
+
+    fn unreadable(&self, source: io::Error) -> KernelError {
+        KernelError::File { what: "read", path: self.path.clone(), mend: "", source }
     }
 
     /// Tells where the cgroups below it lie.

@@ -3,6 +3,7 @@
 //! not run: another program at the parent may change what they see, and a mixed cgroup v1 setup may
 //! pass them by.
 
+pub mod as_pod;
 pub mod probe;
 pub mod way;
 

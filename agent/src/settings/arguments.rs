@@ -210,4 +210,7 @@ pub struct SelfTestArguments {
     /// Whether to go the way to the proxy, and not to stay by itself.
     #[arg(long)]
     pub way: bool,
+    /// The network namespace of a pod whose way to go.
+    #[arg(long)]
+    pub network: Option<PathBuf>,
 }

@@ -53,6 +53,11 @@ pub struct InspectArguments {
 /// The flags of `podrole check`.
 #[derive(Clone, Debug, Args)]
 pub struct CheckArguments {
+    /// Go this pod's way to the metadata service instead, from inside of its network, and say where
+    /// it ends
+    #[arg(long, env = "PODROLE_POD", value_name = "NAMESPACE/POD")]
+    pub pod: Option<String>,
+
     /// How the kernel's part would be done.
     #[command(flatten)]
     pub kernel: KernelArguments,
