@@ -230,7 +230,9 @@ impl Agent {
 
     /// Stops it where it stands (SIGSTOP): what it would notice, it does not until it is resumed.
     pub fn pause(&self) -> Result<()> {
-        self.process.signal(libc::SIGSTOP)
+        self.process.signal(libc::SIGSTOP)?;
+        // The signal returns before each thread has stopped.
+        wait::until_true("the agent to stop", || self.process.is_stopped())
     }
 
     /// Lets it go on.

@@ -181,6 +181,19 @@ impl Process {
         Ok(())
     }
 
+    /// Whether each of its threads is stopped (proc(5), `/proc/PID/task/TID/stat`).
+    pub fn is_stopped(&self) -> Result<bool> {
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // A thread may end between two looks.
+            let stat = fs::read_to_string(task?.path().join("stat")).unwrap_or_default();
+            let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+            if state != Some('T') {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Waits for its end, and kills it where that does not come in time (an error).
     pub fn wait(&mut self, within: Duration) -> Result<ExitStatus> {
         wait_for(&mut self.child, &self.name, within)
