@@ -108,16 +108,6 @@ impl fmt::Display for SessionRequest {
 }
 
 impl SessionRequest {
-    /// The longest that credentials are kept before they are renewed, however long they last: EKS's own
-    /// agent renews its sessions of 6 h after 3 h, so that an association that was changed is noticed.
-    #[must_use]
-    pub const fn longest_kept(&self) -> Option<Duration> {
-        match self {
-            Self::AssumeRole(_) | Self::WebIdentity(_) => None,
-            Self::PodIdentity(_) => Some(Duration::from_hours(3)),
-        }
-    }
-
     /// The role that is asked for; EKS alone knows that of a Pod Identity association.
     #[must_use]
     pub fn role(&self) -> Option<&RoleArn> {

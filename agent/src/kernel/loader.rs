@@ -172,7 +172,12 @@ pub(super) fn open(rules: &Rules, level: u32, pins: &PinDirectory) -> Result<Ebp
     loader
         .override_global(variable::METADATA_V4, &metadata_v4, true)
         .override_global(variable::METADATA_V6, &metadata_v6, true)
-        .override_global(variable::CONTAINER, &u8::from(rules.container_credentials), true)
+        // Programs built without it redirect nothing of it, which is what `off` asks for.
+        .override_global(
+            variable::CONTAINER,
+            &u8::from(rules.container_credentials),
+            rules.container_credentials,
+        )
         .override_global(variable::PROXY_V4, &wire_v4(rules.proxy_v4.ip().octets()), true)
         .override_global(variable::PROXY_V4_PORT, &wire_port(rules.proxy_v4.port()), true)
         .override_global(variable::PROXY_V6, &proxy_v6, true)
