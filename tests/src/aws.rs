@@ -1,6 +1,7 @@
 //! The pretend AWS of a cluster, seen from the harness: what it was asked, and how it shall answer.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -110,6 +111,20 @@ impl Metadata {
         Ok(Self { _process: process, log })
     }
 
+    /// Starts one more at `address`, which refuses requests without a token.
+    pub fn start_with_tokens_required(
+        place: &Place,
+        directory: &Path,
+        address: &str,
+    ) -> Result<Self> {
+        let which = "metadata-v2";
+        let log = directory.join(format!("{which}.requests"));
+        let mut command = command(place, "metadata", &[address], &log)?;
+        command.arg("--tokens-required");
+        let process = listening(which, &mut command, 1, directory)?;
+        Ok(Self { _process: process, log })
+    }
+
     /// All requests that arrived so far.
     pub fn requests(&self) -> Result<Vec<Entry<metadata::Line>>> {
         log::read(&self.log)
@@ -129,13 +144,26 @@ fn start(
     directory: &Path,
     log: &Path,
 ) -> Result<Process> {
+    listening(which, &mut command(place, which, addresses, log)?, addresses.len(), directory)
+}
+
+fn command(place: &Place, which: &str, addresses: &[&str], log: &Path) -> Result<Command> {
     let mut command = place.command(process::own_binary("podrole-pretend")?)?;
     command.args([which, "--until-stdin-closes", "--log"]).arg(log);
     for address in addresses {
         command.args(["--listen", address]);
     }
-    let output = directory.join(format!("{which}.log"));
-    let mut process = Process::spawn(&format!("the pretend {which}"), &mut command, &output)?;
-    process.wait_for_lines("listening on", addresses.len())?;
+    Ok(command)
+}
+
+fn listening(
+    name: &str,
+    command: &mut Command,
+    addresses: usize,
+    directory: &Path,
+) -> Result<Process> {
+    let output = directory.join(format!("{name}.log"));
+    let mut process = Process::spawn(&format!("the pretend {name}"), command, &output)?;
+    process.wait_for_lines("listening on", addresses)?;
     Ok(process)
 }

@@ -103,6 +103,18 @@ impl Kubernetes {
         Ok(())
     }
 
+    /// Creates a Node with these labels.
+    pub fn create_node(&self, name: &str, labels: &[(&str, &str)]) -> Result<()> {
+        let labels: serde_json::Map<String, Value> =
+            labels.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+        let node = json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "labels": labels }
+        });
+        let reply = self.request("POST", "/api/v1/nodes", "application/json", &node)?;
+        reply.ok().with_context(|| format!("create node {name}"))?;
+        Ok(())
+    }
+
     /// Creates a pod and gives the UID that the server chose.
     pub fn create_pod(&self, namespace: &str, pod: &Value) -> Result<String> {
         let path = format!("/api/v1/namespaces/{namespace}/pods");

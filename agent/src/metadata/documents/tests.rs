@@ -50,6 +50,16 @@ fn json_readers_get_the_values_unchanged() {
 }
 
 #[test]
+fn a_long_token_is_written_whole() {
+    // STS does not bound its length (AWS STS API Reference, "GetSessionToken").
+    let token = "FwoG/+=".repeat(600);
+    let long = Credentials { session_token: &token, ..example() };
+    let body = credentials(&long).unwrap();
+    let values: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(values["Token"], token);
+}
+
+#[test]
 fn shell_scripts_find_the_values_between_the_third_and_fourth_quote() {
     let body = credentials(&example()).unwrap();
     let body = str::from_utf8(&body).unwrap();
