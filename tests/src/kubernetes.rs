@@ -125,6 +125,29 @@ impl Kubernetes {
         uid.map(str::to_owned).context("the server gave a pod without UID")
     }
 
+    /// Makes a Namespace or a ServiceAccount, or gives the one that is there these annotations.
+    ///
+    /// # Errors
+    /// Where it is of another kind.
+    pub fn apply(&self, object: &Value) -> Result<()> {
+        let text = |at: &str| object.pointer(at).and_then(Value::as_str);
+        let name = text("/metadata/name").context("an object without a name")?;
+        let collection = match (text("/kind"), text("/metadata/namespace")) {
+            (Some("Namespace"), _) => "/api/v1/namespaces".to_owned(),
+            (Some("ServiceAccount"), Some(namespace)) => {
+                self.ensure_namespace(namespace)?;
+                format!("/api/v1/namespaces/{namespace}/serviceaccounts")
+            }
+            _ => anyhow::bail!("not applied by the harness: {object}"),
+        };
+        let reply = self.request("POST", &collection, "application/json", object)?;
+        if reply.status == 409 {
+            return self.patch(&format!("{collection}/{name}"), object);
+        }
+        reply.ok().with_context(|| format!("create {name}"))?;
+        Ok(())
+    }
+
     /// Changes a pod by a merge patch (RFC 7396).
     pub fn patch_pod(&self, namespace: &str, name: &str, patch: &Value) -> Result<()> {
         self.patch(&format!("/api/v1/namespaces/{namespace}/pods/{name}"), patch)

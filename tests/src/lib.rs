@@ -19,6 +19,7 @@ pub mod cgroup;
 pub mod clients;
 pub mod cluster;
 pub mod curl;
+pub mod docs;
 pub mod engine;
 pub mod expect;
 pub mod first;

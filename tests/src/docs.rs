@@ -1,0 +1,85 @@
+//! The pages of `docs/` as tests take them: fenced blocks whose info string says what is to be done with
+//! them, as in `` ```sh run ``.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+
+/// A block of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// `yaml apply`, `sh agent`, `sh run`.
+    pub info: String,
+    /// Its lines, without what indents the whole block.
+    pub text: String,
+}
+
+/// The blocks of a page that have more than a language.
+///
+/// # Errors
+/// Where the page is not there, or a block does not end.
+pub fn blocks(page: &str) -> Result<Vec<Block>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    marked(&text)
+}
+
+fn marked(text: &str) -> Result<Vec<Block>> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(usize, Block)> = None;
+    for line in text.lines() {
+        let fence = line.trim_start().strip_prefix("```");
+        match (&mut open, fence) {
+            (None, Some(info)) => {
+                let indent = line.len() - line.trim_start().len();
+                let info = info.trim().to_owned();
+                open = Some((indent, Block { info, text: String::new() }));
+            }
+            (Some(_), Some(_)) => blocks.extend(open.take().map(|(_, block)| block)),
+            (Some((indent, block)), None) => {
+                block.text.push_str(line.get(*indent..).unwrap_or_default());
+                block.text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    ensure!(open.is_none(), "a block does not end");
+    blocks.retain(|block| block.info.contains(' '));
+    Ok(blocks)
+}
+
+/// The flags and values of a command that is written over lines.
+///
+/// # Errors
+/// Where a flag has no value.
+pub fn flags(command: &str) -> Result<Vec<(String, String)>> {
+    let joined = command.replace("\\\n", " ");
+    let mut words = joined.split_whitespace().skip_while(|word| !word.starts_with("--"));
+    let mut flags = Vec::new();
+    while let Some(flag) = words.next() {
+        let value = words.next().with_context(|| format!("{flag} has no value"))?;
+        flags.push((flag.to_owned(), value.trim_matches('\'').to_owned()));
+    }
+    Ok(flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marked_blocks_are_taken_as_they_stand() {
+        let text = "a\n```sh\nno\n```\n1. b\n\n   ```sh run\n   one\n     two\n   ```\n";
+        let block = Block { info: "sh run".to_owned(), text: "one\n  two\n".to_owned() };
+        assert_eq!(marked(text).unwrap(), [block]);
+        assert!(marked("```sh run\n").is_err());
+    }
+
+    #[test]
+    fn flags_are_taken_from_a_command_over_lines() {
+        let command = "podrole agent \\\n  --a b \\\n  --c '.*'\n";
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(flags(command).unwrap(), [pair("--a", "b"), pair("--c", ".*")]);
+    }
+}
