@@ -1,10 +1,16 @@
-//! `podrole explain`: which role a pod has and why, asked on the pod's node.
+//! `podrole explain`: which role a pod has and why, asked on the pod's node and from elsewhere.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use anyhow::{Context as _, Result, ensure};
+use podrole_tests::agent;
 use podrole_tests::aws::role_arn;
-use podrole_tests::cluster::Cluster;
+use podrole_tests::cluster::{Cluster, NODE};
 use podrole_tests::http::LIST;
-use serde_json::Value;
+use podrole_tests::process::{self, Finished};
+use podrole_tests::wait::PATIENCE;
+use serde_json::{Value, json};
 
 #[test]
 fn on_the_node_it_shows_the_role_its_reason_and_the_session() -> Result<()> {
@@ -50,6 +56,66 @@ fn a_refusal_is_explained_and_fails() -> Result<()> {
         for wrong in ["plain", "a/b/c", "/x", "Shop/web"] {
             ensure!(cluster.ask(&["explain", wrong])?.status.code() == Some(2), "{wrong}");
         }
+        Ok(())
+    })
+}
+
+/// Asks as somebody elsewhere does, whose kubectl carries commands to the agent's pod on the node.
+fn from_elsewhere(cluster: &Cluster, pod: &str) -> Result<Finished> {
+    let tools = cluster.directory().join("tools");
+    fs::create_dir_all(&tools)?;
+    let kubectl = tools.join("kubectl");
+    let script = format!(
+        "#!/bin/sh\n[ \"$1 $2 $3 $4 $5\" = 'exec -n podrole podrole-x --' ] || exit 64\nshift 5\nPODROLE_SOCKET={} exec \"$@\"\n",
+        cluster.socket().display()
+    );
+    fs::write(&kubectl, script)?;
+    fs::set_permissions(&kubectl, fs::Permissions::from_mode(0o755))?;
+    let plugin = tools.join("kubectl-podrole");
+    for name in [&plugin, &tools.join("podrole")] {
+        if !name.exists() {
+            symlink(agent::binary()?, name)?;
+        }
+    }
+    let mut command = cluster.node_place().command(&plugin)?;
+    command.env("PATH", format!("{}:/usr/bin:/bin", tools.display()));
+    command.env("KUBECONFIG", cluster.kubernetes.kubeconfig());
+    command.args(["explain", pod, "--socket", "/nonexistent"]);
+    process::run(&mut command, b"", PATIENCE)
+}
+
+#[test]
+fn from_elsewhere_the_agent_of_the_pods_node_is_asked() -> Result<()> {
+    Cluster::with(|cluster| {
+        let web = cluster.pod("web").namespace("shop").role("web").start()?;
+        let _agent = cluster.agent().start()?;
+        web.wait_for_role("web")?;
+        let none = from_elsewhere(cluster, "shop/web")?;
+        ensure!(
+            none.status.code() == Some(1) && none.stderr.contains("--agent-namespace"),
+            "{none:?}"
+        );
+        cluster.kubernetes.ensure_namespace("podrole")?;
+        let object = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": { "name": "podrole-x", "labels": { "app.kubernetes.io/name": "podrole" } },
+            "spec": {
+                "nodeName": NODE,
+                "containers": [{ "name": "agent", "image": "example.org/podrole:1" }]
+            }
+        });
+        cluster.kubernetes.create_pod("podrole", &object)?;
+        let running = json!({ "phase": "Running" });
+        cluster.kubernetes.patch_pod_status("podrole", "podrole-x", &running)?;
+        let told = from_elsewhere(cluster, "shop/web")?;
+        ensure!(told.status.success(), "{told:?}");
+        ensure!(told.text().contains("the agent on node-1"), "{told:?}");
+        let unknown = from_elsewhere(cluster, "shop/nobody")?;
+        ensure!(
+            unknown.status.code() == Some(1) && unknown.stderr.contains("shop/nobody"),
+            "{unknown:?}"
+        );
         Ok(())
     })
 }

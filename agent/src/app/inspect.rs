@@ -1,6 +1,7 @@
 //! The commands that ask the agent of this node, and how their answers look.
 
 pub mod explain;
+mod remote;
 pub mod status;
 mod text;
 
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use serde::{Deserialize, Serialize};
 
 use self::explain::Explanation;
+pub use self::remote::RemoteError;
 use self::status::Status;
 pub(super) use self::text::{Paint, table};
 use crate::operate::control::Question;
@@ -52,16 +54,39 @@ pub async fn status(arguments: &InspectArguments) -> Result<ExitCode, AskError> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// `podrole explain`: good unless the pod is refused what was asked for.
+/// Why a pod cannot be explained.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// The agent of this node does not answer.
+    #[error(transparent)]
+    Here(#[from] AskError),
+    /// The agent of the pod's node does not answer.
+    #[error(transparent)]
+    There(#[from] RemoteError),
+    /// The agent of this node does not know it.
+    #[error("the agent of this node knows no running pod of this name")]
+    NotHere,
+}
+
+/// `podrole explain`: good unless the pod is refused what was asked for. Whoever is on the pod's node asks
+/// the agent there; from elsewhere it is found by the API server.
 ///
 /// # Errors
 /// Where nobody can explain the pod.
-pub async fn explain(arguments: &ExplainArguments) -> Result<ExitCode, AskError> {
-    let PodName { namespace, name } = arguments.pod.clone();
+pub async fn explain(arguments: &ExplainArguments) -> Result<ExitCode, ExplainError> {
+    let ExplainArguments { pod, agent_namespace, on_node, socket, output } = arguments;
+    let PodName { namespace, name } = pod.clone();
     let question = Question::Explain { namespace, name };
-    let answer: Option<Explanation> = ask(&arguments.socket.socket, &question).await?;
-    let Some(answer) = answer else { return Err(AskError::Failed("not on this node".into())) };
-    print(arguments.output.output, &answer);
+    let answer = match ask::<Option<Explanation>>(&socket.socket, &question).await {
+        Ok(Some(answer)) => answer,
+        Ok(None) if *on_node => return Err(ExplainError::NotHere),
+        Err(error) if *on_node => return Err(error.into()),
+        Ok(None) | Err(AskError::NoAgent { .. }) => {
+            Box::pin(remote::explain(pod, agent_namespace)).await?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    print(output.output, &answer);
     Ok(if answer.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -78,6 +78,19 @@ pub struct ExplainArguments {
     #[arg(value_name = "NAMESPACE/POD")]
     pub pod: PodName,
 
+    /// Where the agents' pods are, for a pod that is on another machine than this
+    #[arg(
+        long,
+        env = "PODROLE_AGENT_NAMESPACE",
+        default_value = "podrole",
+        value_name = "NAMESPACE"
+    )]
+    pub agent_namespace: String,
+
+    /// Ask the agent of this node and no other: whoever asks has chosen the node
+    #[arg(long, env = "PODROLE_ON_NODE", hide = true)]
+    pub on_node: bool,
+
     /// Where the agent of this node listens.
     #[command(flatten)]
     pub socket: SocketArguments,

@@ -21,13 +21,34 @@ struct Right {
     without: &'static str,
 }
 
-const RIGHTS: [Right; 2] = [
+const RIGHTS: [Right; 5] = [
     Right {
         group: "",
         resource: "pods",
         verbs: &["list", "watch"],
         needed: true,
         without: "no pod is known, and none gets a role",
+    },
+    Right {
+        group: "",
+        resource: "namespaces",
+        verbs: &["list", "watch"],
+        needed: true,
+        without: "no pod annotation is permitted, since the Namespace's policy is not known",
+    },
+    Right {
+        group: "",
+        resource: "serviceaccounts",
+        verbs: &["list", "watch"],
+        needed: true,
+        without: "no ServiceAccount annotation is known, and its pods get no role",
+    },
+    Right {
+        group: "podrole.dev",
+        resource: "roleassociations",
+        verbs: &["list", "watch"],
+        needed: true,
+        without: "whether an association applies is not known, and no pod gets a role",
     },
     Right {
         group: "events.k8s.io",

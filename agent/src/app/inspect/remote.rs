@@ -1,0 +1,129 @@
+//! `podrole explain` from anywhere: the agent of the pod's node is asked, so that the settings are that
+//! node's. The way into its container is `kubectl exec`: who runs `kubectl podrole` has kubectl, and with it
+//! whatever it takes to log in to the cluster.
+
+use std::io;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::explain::Explanation;
+use crate::settings::PodName;
+
+/// For each question to the API server.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// For the agent's answer: more than its own.
+const EXEC_DEADLINE: Duration = Duration::from_secs(20);
+/// What the agents' pods are labelled with.
+const LABEL: &str = "app.kubernetes.io/name=podrole";
+/// Of what kubectl says of a failure, in characters.
+const SHOWN: usize = 500;
+
+/// Why the agent of the pod's node cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// Nothing says how to reach the API server.
+    #[error("no agent answers on this machine, and no kubeconfig says where else; set KUBECONFIG")]
+    NoCluster(#[source] Box<kube::Error>),
+    /// The API server does not tell.
+    #[error("cannot read {what} from the API server")]
+    Unread {
+        /// What.
+        what: String,
+        /// Its answer.
+        source: Box<kube::Error>,
+    },
+    /// It does not answer.
+    #[error("no answer within {} s to {what}", within.as_secs())]
+    Late {
+        /// What was asked.
+        what: String,
+        /// For how long.
+        within: Duration,
+    },
+    /// The pod is on no node.
+    #[error("the pod {0} is on no node yet: nothing is decided of it")]
+    NotScheduled(String),
+    /// There is no agent.
+    #[error(
+        "no pod labelled {LABEL} of the namespace {namespace} runs on {node}: the agent is not there, or in another namespace (--agent-namespace)"
+    )]
+    NoAgent {
+        /// The pod's node.
+        node: String,
+        /// Where it was looked for.
+        namespace: String,
+    },
+    /// There is no kubectl.
+    #[error("cannot run kubectl, by which the agent of the pod's node is asked")]
+    NoKubectl(#[source] io::Error),
+    /// The agent gave no answer.
+    #[error(
+        "kubectl exec in {agent} gave no answer: {said}; it needs the right to create pods/exec there, or ask on the node itself"
+    )]
+    Exec {
+        /// The agent's pod.
+        agent: String,
+        /// What kubectl said.
+        said: String,
+    },
+}
+
+/// Asks the agent of the node that the pod is on.
+pub(super) async fn explain(pod: &PodName, agents: &str) -> Result<Explanation, RemoteError> {
+    let client =
+        Client::try_default().await.map_err(|error| RemoteError::NoCluster(Box::new(error)))?;
+    let shown = format!("{}/{}", pod.namespace, pod.name);
+    let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
+    let found = within(&format!("the pod {shown}"), api.get(&pod.name)).await?;
+    let node = found.spec.and_then(|spec| spec.node_name);
+    let node = node.filter(|node| !node.is_empty());
+    let node = node.ok_or_else(|| RemoteError::NotScheduled(shown.clone()))?;
+    let api: Api<Pod> = Api::namespaced(client, agents);
+    let on_node = ListParams::default().labels(LABEL).fields(&format!("spec.nodeName={node}"));
+    let found = within(&format!("the agents on {node}"), api.list(&on_node)).await?;
+    let running = found.items.into_iter().find(|agent| {
+        let status = agent.status.as_ref();
+        status.and_then(|status| status.phase.as_deref()) == Some("Running")
+    });
+    let namespace = agents.to_owned();
+    let agent = running.and_then(|agent| agent.metadata.name);
+    let agent = agent.ok_or(RemoteError::NoAgent { node, namespace })?;
+    exec(agents, &agent, &shown).await
+}
+
+async fn within<T>(
+    what: &str,
+    asked: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, RemoteError> {
+    match timeout(DEADLINE, asked).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => {
+            Err(RemoteError::Unread { what: what.to_owned(), source: Box::new(error) })
+        }
+        Err(_) => Err(RemoteError::Late { what: what.to_owned(), within: DEADLINE }),
+    }
+}
+
+async fn exec(namespace: &str, agent: &str, pod: &str) -> Result<Explanation, RemoteError> {
+    let asked = Command::new("kubectl")
+        .args(["exec", "-n", namespace, agent, "--"])
+        .args(["podrole", "explain", pod, "--on-node", "--output", "json"])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let Ok(answered) = timeout(EXEC_DEADLINE, asked).await else {
+        return Err(RemoteError::Late { what: "kubectl exec".into(), within: EXEC_DEADLINE });
+    };
+    let Output { stdout, stderr, .. } = answered.map_err(RemoteError::NoKubectl)?;
+    // It fails with an answer too, where the pod is refused.
+    serde_json::from_slice(&stdout).map_err(|_| RemoteError::Exec {
+        agent: format!("{namespace}/{agent}"),
+        said: String::from_utf8_lossy(&stderr).trim().chars().take(SHOWN).collect(),
+    })
+}
