@@ -40,11 +40,12 @@ impl Policy {
             Rule::RoleAssociation | Rule::PodAnnotation | Rule::PodIdentity => !pod.has_credentials,
             Rule::ServiceAccountAnnotation | Rule::DefaultRole => false,
         };
+        // A pod in the node's network asks rarely, and the node itself where it is left alone.
         let wanted = match self {
             Self::Mapped => mapped,
             Self::All => grant.rule != Rule::DefaultRole,
             Self::Off => false,
-        };
+        } && !pod.host_network;
         // The API server's clock may be ahead of the node's.
         let age = now.duration_since(pod.created).unwrap_or_default();
         match (wanted, age < NEW) {
@@ -69,6 +70,7 @@ mod tests {
     #[test]
     fn mapped_pods_without_credentials_of_their_own_are_prefetched() {
         let pod = Pod::fixture("a", &[]);
+        let host = Pod { host_network: true, ..Pod::fixture("c", &[]) };
         let equipped = Pod { has_credentials: true, ..Pod::fixture("b", &[]) };
         for (rule, mapped) in [
             (Rule::RoleAssociation, true),
@@ -82,7 +84,7 @@ mod tests {
             assert_eq!(is(Policy::Mapped, &pod), mapped, "{rule}");
             assert!(!is(Policy::Mapped, &equipped), "{rule}");
             assert_eq!(is(Policy::All, &equipped), rule != Rule::DefaultRole, "{rule}");
-            assert!(!is(Policy::Off, &pod), "{rule}");
+            assert!(!is(Policy::Off, &pod) && !is(Policy::All, &host), "{rule}");
         }
     }
 
