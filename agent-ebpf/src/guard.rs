@@ -6,16 +6,17 @@ use aya_ebpf::btf_maps::HashMap;
 use aya_ebpf::helpers::{bpf_get_netns_cookie, bpf_set_retval};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::SockAddrContext;
-use podrole_ebpf::Event;
+use podrole_ebpf::{Event, PodMode};
 
 use crate::context::{address4, address6, port};
 use crate::events::{count, count_forwarded};
-use crate::modes::{is_sender_exempt, is_task_exempt};
+use crate::modes;
 use crate::packet::{Address, Packet};
 use crate::record;
 use crate::settings::{
     ADMIN_PORT, HAS_FORWARD_NETNS, HAS_PACKET_NETNS, HAS_SET_RETVAL, PROXY_V4, PROXY_V4_PORT,
-    PROXY_V6, PROXY_V6_PORT, is_metadata_mapped, is_metadata_v4, is_metadata_v6, node_netns,
+    PROXY_V6, PROXY_V6_PORT, holds_host_network, is_metadata_mapped, is_metadata_v4,
+    is_metadata_v6, node_netns,
 };
 
 const ADDRESSES: usize = 256;
@@ -28,10 +29,30 @@ static EXEMPT_INTERFACES: HashMap<u32, u8, 64> = HashMap::new();
 
 const ECONNREFUSED: i32 = 111;
 
-/// Whether podrole has a say over the task: it is in a pod with a network of its own, and not exempt.
+/// What podrole has to say over a task of the pods' cgroup.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// Nothing: it is the agent, or a pod in the node's network namespace that is the node.
+    Free,
+    /// It is redirected and guarded.
+    Guarded,
+    /// It is in the node's network namespace, and nobody has said yet what it is.
+    Undecided,
+}
+
 #[inline(always)]
-pub(crate) fn is_guarded(ctx: &SockAddrContext) -> bool {
-    !is_in_node_netns(ctx) && !is_task_exempt()
+pub(crate) fn hold(ctx: &SockAddrContext) -> Hold {
+    let in_node = is_in_node_netns(ctx);
+    if in_node && !holds_host_network() {
+        return Hold::Free;
+    }
+    match modes::of_task() {
+        Some(PodMode::EXEMPT) => Hold::Free,
+        _ if !in_node => Hold::Guarded,
+        Some(PodMode::NODE) => Hold::Free,
+        Some(_) => Hold::Guarded,
+        None => Hold::Undecided,
+    }
 }
 
 #[inline(always)]
@@ -53,7 +74,7 @@ pub(crate) fn refuse(event: Event) -> bool {
 
 /// Datagrams to a metadata address: connect is not called for each of them.
 pub(crate) fn sendmsg4(ctx: &SockAddrContext) -> bool {
-    if is_metadata_v4(address4(ctx)) && is_guarded(ctx) {
+    if is_metadata_v4(address4(ctx)) && hold(ctx) != Hold::Free {
         return refuse(Event::DatagramRefused);
     }
     true
@@ -61,7 +82,7 @@ pub(crate) fn sendmsg4(ctx: &SockAddrContext) -> bool {
 
 pub(crate) fn sendmsg6(ctx: &SockAddrContext) -> bool {
     let address = address6(ctx);
-    if (is_metadata_mapped(address) || is_metadata_v6(address)) && is_guarded(ctx) {
+    if (is_metadata_mapped(address) || is_metadata_v6(address)) && hold(ctx) != Hold::Free {
         return refuse(Event::DatagramRefused);
     }
     true
@@ -74,7 +95,7 @@ pub(crate) fn bind(ctx: &SockAddrContext) -> bool {
         && (port == PROXY_V4_PORT.load()
             || port == PROXY_V6_PORT.load()
             || port == ADMIN_PORT.load());
-    if ours && is_in_node_netns(ctx) && !is_task_exempt() {
+    if ours && is_in_node_netns(ctx) && modes::of_task() != Some(PodMode::EXEMPT) {
         count(Event::BindRefused);
         return false;
     }
@@ -103,11 +124,21 @@ pub(crate) fn egress(packet: Packet) -> bool {
 
 #[inline(never)]
 fn may_reach_metadata(packet: Packet) -> bool {
-    if sends_from_node_netns(packet) || is_sender_exempt(packet.0) {
+    let is_free = match (sends_from_node_netns(packet), holds_host_network()) {
+        (true, false) => true,
+        (true, true) => is_free_in_node_netns(packet),
+        (false, _) => modes::of_sender(packet.0) == Some(PodMode::EXEMPT),
+    };
+    if is_free {
         return true;
     }
     count(Event::PacketDropped);
     false
+}
+
+#[inline(always)]
+fn is_free_in_node_netns(packet: Packet) -> bool {
+    matches!(modes::of_sender(packet.0), Some(PodMode::EXEMPT | PodMode::NODE))
 }
 
 /// hostNetwork pods keep the real service. Where the kernel cannot tell the network namespace of a
@@ -127,10 +158,14 @@ fn sends_from_node_netns(packet: Packet) -> bool {
 /// came in by no interface; nor did those of a macvlan pod, whose sockets tell them from the node's.
 pub(crate) fn forward(packet: Packet) -> bool {
     let came_in_by = packet.came_in_by();
-    if came_in_by == 0 && !may_be_anothers(packet) {
+    let is_nodes = came_in_by == 0 && !may_be_anothers(packet);
+    if is_nodes && !holds_host_network() {
         return true;
     }
     if !packet.destination().is_some_and(is_metadata) {
+        return true;
+    }
+    if is_nodes && !(modes::is_sender_in_pods(packet.0) && !is_free_in_node_netns(packet)) {
         return true;
     }
     // SAFETY: the agent writes an entry whole.

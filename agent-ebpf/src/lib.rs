@@ -48,6 +48,9 @@ pub mod map {
     pub const EVENTS: &str = "EVENTS";
     /// `u64`: packets that came in by the interface of this index and were dropped on the way out.
     pub const FORWARDED: &str = "FORWARDED";
+    /// The inner source address, as in [`Connection`](super::Connection), by [`Port`](super::Port): for
+    /// connections whose source address the pod itself rewrites on their way.
+    pub const PORTS: &str = "PORTS";
     /// The node's own addresses, as in [`Connection`](super::Connection). Asked only on kernels whose
     /// packet programs cannot tell a network namespace (before 6.15).
     pub const NODE_ADDRESSES: &str = "NODE_ADDRESSES";
@@ -83,6 +86,11 @@ impl PodMode {
     pub const EXEMPT: u32 = 1;
     /// Of the node: somebody else answers on the proxy's port, so nobody is sent there.
     pub const REFUSE: u32 = 2;
+    /// Of a pod in the node's network namespace, where [`variable::HOLDS_HOST_NETWORK`] is set: it is
+    /// the node. [`Self::ENFORCE`] is said of those that are not; where nothing is said, it is refused.
+    pub const NODE: u32 = 3;
+    /// Of the cgroup of all pods: that it is this one.
+    pub const PODS: u32 = 4;
 }
 
 /// Who is on the way to the proxy: the address and port that it will see.
@@ -101,8 +109,23 @@ pub struct Connection {
 pub struct Record {
     /// The id of the cgroup that the *socket* was made in (`bpf_sk_cgroup_id`).
     pub cgroup: u64,
+    /// [`Port::pod`] of the same socket.
+    pub pod: u64,
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub at: u64,
+}
+
+/// A source port of a pod.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// The id of the cgroup two levels below that of all pods, or where the socket's is no deeper than
+    /// one level, of that one: the pod's, or of a guaranteed pod its container's.
+    pub pod: u64,
+    /// In host order.
+    pub port: u32,
+    /// 0: the kernel compares keys by all of their bytes.
+    pub zero: u32,
 }
 
 /// A token bucket of SYNs.
@@ -150,7 +173,8 @@ impl Event {
 
 const _: () = assert!(size_of::<PodMode>() == 8);
 const _: () = assert!(size_of::<Connection>() == 20);
-const _: () = assert!(size_of::<Record>() == 16);
+const _: () = assert!(size_of::<Record>() == 24);
+const _: () = assert!(size_of::<Port>() == 16);
 const _: () = assert!(size_of::<Bucket>() == 16);
 
 /// Variables that the agent sets before it loads the programs, by symbol name.
@@ -176,6 +200,8 @@ pub mod variable {
     /// `u64`: the cookie of the node's network namespace (`SO_NETNS_COOKIE`), 0 for the kernel's
     /// first. Sockets in it are the node's or a hostNetwork pod's and are left alone.
     pub const NODE_NETNS_COOKIE: &str = "NODE_NETNS_COOKIE";
+    /// `u8`: 1 where pods in the node's network namespace are held too, each as its mode says.
+    pub const HOLDS_HOST_NETWORK: &str = "HOLDS_HOST_NETWORK";
     /// `u32`: how deep the pods' cgroup lies below the root, which is at 0.
     pub const PODS_LEVEL: &str = "PODS_LEVEL";
     /// `u8`: 1 where `bpf_set_retval` may be called in connect and sendmsg programs (Linux 5.18).

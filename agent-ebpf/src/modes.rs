@@ -1,4 +1,5 @@
-//! Which pods are left alone: the map that every program asks before it acts.
+//! Which pods are left alone, and which share the node's network and are held: the map that every
+//! program asks before it acts.
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::btf_maps::HashMap;
@@ -18,29 +19,38 @@ const DEPTHS: [u32; 2] = [2, 1];
 /// Whether nobody is to be sent to the proxy.
 pub(crate) fn is_proxy_taken() -> bool {
     const NODE: u64 = 0;
-    // SAFETY: the agent writes an entry whole.
-    unsafe { MODES.get(NODE) }.is_some_and(|mode| mode.mode == PodMode::REFUSE)
+    of_cgroup(NODE) == Some(PodMode::REFUSE)
 }
 
-/// Whether the pod that the current task is in is left alone.
+/// What is said of the pod that the current task is in.
 #[inline(always)]
-pub(crate) fn is_task_exempt() -> bool {
+pub(crate) fn of_task() -> Option<u32> {
     // SAFETY: the helper reads the current task only.
-    is_exempt(|level| unsafe { bpf_get_current_ancestor_cgroup_id(level) })
+    of_pod(|level| unsafe { bpf_get_current_ancestor_cgroup_id(level) })
 }
 
-/// Whether the pod whose socket sends the packet is left alone.
+/// What is said of the pod whose socket sends the packet.
 #[inline(always)]
-pub(crate) fn is_sender_exempt(skb: *mut __sk_buff) -> bool {
+pub(crate) fn of_sender(skb: *mut __sk_buff) -> Option<u32> {
     // SAFETY: `skb` is the program's own context.
-    is_exempt(|level| unsafe { bpf_skb_ancestor_cgroup_id(skb, level) })
+    of_pod(|level| unsafe { bpf_skb_ancestor_cgroup_id(skb, level) })
+}
+
+/// Whether the socket that sends the packet is of a pod. Without a socket it is not.
+#[inline(always)]
+pub(crate) fn is_sender_in_pods(skb: *mut __sk_buff) -> bool {
+    // SAFETY: `skb` is the program's own context.
+    let pods = unsafe { bpf_skb_ancestor_cgroup_id(skb, PODS_LEVEL.load().cast_signed()) };
+    of_cgroup(pods) == Some(PodMode::PODS)
 }
 
 #[inline(always)]
-fn is_exempt(ancestor: impl Fn(i32) -> u64) -> bool {
-    DEPTHS.iter().any(|depth| {
-        let id = ancestor((PODS_LEVEL.load() + depth).cast_signed());
-        // SAFETY: the agent writes an entry whole; a reader sees the one before or the one after.
-        unsafe { MODES.get(id) }.is_some_and(|mode| mode.mode == PodMode::EXEMPT)
-    })
+fn of_pod(ancestor: impl Fn(i32) -> u64) -> Option<u32> {
+    DEPTHS.iter().find_map(|depth| of_cgroup(ancestor((PODS_LEVEL.load() + depth).cast_signed())))
+}
+
+#[inline(always)]
+fn of_cgroup(id: u64) -> Option<u32> {
+    // SAFETY: the agent writes an entry whole; a reader sees the one before or the one after.
+    unsafe { MODES.get(id) }.map(|mode| mode.mode)
 }

@@ -4,7 +4,9 @@ use aya_ebpf::bindings::bpf_sock;
 use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_sk_cgroup_id, bpf_skb_ancestor_cgroup_id};
 use aya_ebpf::macros::btf_map;
-use podrole_ebpf::{Bucket, Connection, Event, RECORDS_MAX, Record, SYNS_AT_ONCE, SYNS_PER_SECOND};
+use podrole_ebpf::{
+    Bucket, Connection, Event, Port, RECORDS_MAX, Record, SYNS_AT_ONCE, SYNS_PER_SECOND,
+};
 
 use crate::events::count;
 use crate::packet::{Packet, Tcp};
@@ -12,6 +14,9 @@ use crate::settings::PODS_LEVEL;
 
 #[btf_map]
 static RECORDS: LruHashMap<Connection, Record, RECORDS_MAX> = LruHashMap::new();
+
+#[btf_map]
+static PORTS: LruHashMap<Port, [u32; 4], RECORDS_MAX> = LruHashMap::new();
 
 /// As many as pods fit on a node, several times over.
 const PODS: usize = 4096;
@@ -38,14 +43,18 @@ pub(crate) fn leave(packet: Packet, tcp: &Tcp) -> bool {
     }
     // SAFETY: the helper reads the clock only.
     let now = unsafe { bpf_ktime_get_ns() };
-    if !may_open(packet, now) {
+    let pod = pod_of(packet);
+    if !may_open(pod, now) {
         count(Event::SynDropped);
         return false;
     }
     // SAFETY: `socket` is a whole socket of the kernel's.
     let cgroup = unsafe { bpf_sk_cgroup_id(socket.cast()) };
     // Without a record the proxy refuses the connection.
-    let _ = RECORDS.insert(connection, Record { cgroup, at: now }, 0);
+    let _ = RECORDS.insert(connection, Record { cgroup, pod, at: now }, 0);
+    // Where the pod masquerades its own containers, the proxy sees another address, and only the port
+    // tells which of the pod's records it is. Ports are the pod's own, so that no other displaces it.
+    let _ = PORTS.insert(Port { pod, port: connection.port, zero: 0 }, connection.address, 0);
     true
 }
 
@@ -63,8 +72,7 @@ fn is_own(socket: *mut bpf_sock, connection: Connection) -> bool {
 
 /// A token bucket for each pod, so that none evicts another's records.
 #[inline(always)]
-fn may_open(packet: Packet, now: u64) -> bool {
-    let pod = pod_of(packet);
+fn may_open(pod: u64, now: u64) -> bool {
     let Some(bucket) = BUCKETS.get_ptr_mut(pod) else {
         let _ = BUCKETS.insert(pod, Bucket { credit: FULL - PRICE, at: now }, 0);
         return true;

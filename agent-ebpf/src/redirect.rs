@@ -12,7 +12,7 @@ use crate::context::{
     address4, address6, kind, port, protocol, set_address4, set_address6, set_port,
 };
 use crate::events::count;
-use crate::guard::{is_guarded, refuse};
+use crate::guard::{Hold, hold, refuse};
 use crate::modes::is_proxy_taken;
 use crate::settings::{
     METADATA_V4, METADATA_V6, NOBODY, PROXY_V4, PROXY_V4_PORT, PROXY_V6, PROXY_V6_PORT,
@@ -34,10 +34,14 @@ pub(crate) fn connect4(ctx: &SockAddrContext) -> bool {
     let address = address4(ctx);
     // Of container credentials port 80 is all that is known here; the rest goes where it would.
     let is_container = is_container_v4(address) && is_served(ctx);
-    if !(is_metadata_v4(address) || is_container) || !is_guarded(ctx) {
+    if !(is_metadata_v4(address) || is_container) {
         return true;
     }
-    if !is_served(ctx) || is_proxy_taken() {
+    let hold = hold(ctx);
+    if hold == Hold::Free {
+        return true;
+    }
+    if hold == Hold::Undecided || !is_served(ctx) || is_proxy_taken() {
         return refuse(Event::ConnectRefused);
     }
     set_address4(ctx, PROXY_V4.load());
@@ -52,10 +56,14 @@ pub(crate) fn connect6(ctx: &SockAddrContext) -> bool {
     let is_container = (is_container_v6 || is_container_mapped(address)) && is_served(ctx);
     let asked_for_v6 = is_metadata_v6(address) || is_container_v6;
     let is_ours = is_metadata_v6(address) || is_metadata_mapped(address) || is_container;
-    if !is_ours || !is_guarded(ctx) {
+    if !is_ours {
         return true;
     }
-    if !is_served(ctx) || is_proxy_taken() {
+    let hold = hold(ctx);
+    if hold == Hold::Free {
+        return true;
+    }
+    if hold == Hold::Undecided || !is_served(ctx) || is_proxy_taken() {
         return refuse(Event::ConnectRefused);
     }
     let proxy_v6 = PROXY_V6.load();

@@ -24,6 +24,8 @@ pub(crate) static ADMIN_PORT: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static NODE_NETNS_COOKIE: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
+static HOLDS_HOST_NETWORK: Global<u8> = Global::new(0);
+#[unsafe(no_mangle)]
 pub(crate) static PODS_LEVEL: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static HAS_SET_RETVAL: Global<u8> = Global::new(0);
@@ -31,6 +33,12 @@ pub(crate) static HAS_SET_RETVAL: Global<u8> = Global::new(0);
 pub(crate) static HAS_FORWARD_NETNS: Global<u8> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static HAS_PACKET_NETNS: Global<u8> = Global::new(0);
+
+/// Whether pods in the node's network namespace are held too.
+#[inline(always)]
+pub(crate) fn holds_host_network() -> bool {
+    HOLDS_HOST_NETWORK.load() == 1
+}
 
 /// No address.
 pub(crate) const NOBODY: [u32; 4] = [0; 4];

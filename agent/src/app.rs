@@ -6,6 +6,7 @@ mod assign;
 mod attach;
 mod check;
 mod claim;
+mod host_pods;
 pub mod inspect;
 mod listen;
 mod metadata;
@@ -152,23 +153,17 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         events::Writer::new(kubernetes.clone(), clock.clone(), settings.node_name.clone());
     let (index, pods) = channel::channel(Index::default());
     let mut metrics = Metrics::default();
-    let identity = node.identity(settings.callers.identity, listen)?;
-    metrics.source_ip_identity.set((settings.callers.identity == IdentityMode::SourceIp).into());
+    let identity = node.identity(&settings.callers, listen, &metrics)?;
     let fresh = Fresh::default();
-    let callers = Callers::new(pods.clone(), identity, fresh.clone(), metrics.identities.clone());
+    let (host, meters) = (settings.host_network(), metrics.identities.clone());
+    let callers = Callers::new(pods.clone(), identity, host.clone(), fresh.clone(), meters);
     measure(&mut node, &mut sources, &mut metrics, &callers);
     let (broker, broker_task) = Broker::new(sources, clock.clone(), metrics.sessions.clone());
     let (node_metadata, node_metadata_task) =
         metadata::connect(&settings.metadata, &kubernetes, &settings.node_name, &metrics);
-    let watch = Watch {
-        client: kubernetes.clone(),
-        node_name: settings.node_name.clone(),
-        annotations: settings.rules.keys.of_pods().map(str::to_owned).collect(),
-        labels: settings.rules.labels_of_pods().map(str::to_owned).collect(),
-        fresh,
-        index,
-    };
-    let (roles, lookups) = roles_of(settings.rules, &kubernetes, pods, &events);
+    let watch = watch(&settings, kubernetes.clone(), fresh, index);
+    let (roles, lookups) = roles_of(settings.rules, &kubernetes, pods.clone(), &events);
+    node.hold_host_pods(pods, roles.clone(), host)?;
     let handler = Handler {
         keys,
         callers,
@@ -199,6 +194,22 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     Ok(Bound { claim, node, sockets, knowing, handler, watch, assigner, tasks, readiness, metrics })
 }
 
+fn watch(
+    settings: &Settings,
+    client: kube::Client,
+    fresh: Fresh,
+    index: channel::Sender<Index>,
+) -> Watch {
+    Watch {
+        client,
+        node_name: settings.node_name.clone(),
+        annotations: settings.rules.keys.of_pods().map(str::to_owned).collect(),
+        labels: settings.rules.labels_of_pods().map(str::to_owned).collect(),
+        fresh,
+        index,
+    }
+}
+
 impl Bound {
     /// Attaches the programs and serves until a signal comes, then finishes open requests. The
     /// programs stay attached: until the next agent comes, pods' connections are refused.
@@ -224,19 +235,22 @@ impl Bound {
         let listed = readiness.register("the list of this node's pods");
         let attached = readiness.register("the eBPF programs");
         let passed = readiness.register("the self-test");
-        let callers = handler.callers.clone();
-        let handler = Arc::new(handler);
+        let (callers, handler) = (handler.callers.clone(), Arc::new(handler));
 
-        let Node { mut keeper, refuse, no_arrival, netlink, log, records, rules, pods } = node;
-        let mut way = WayWatch {
-            pods: pods.clone(),
-            rules,
-            records: Arc::clone(&records),
-            lost: keeper.lost.clone(),
+        let Node {
+            mut keeper,
             refuse,
-            closed: Some(readiness.register(node::WAY)),
-            readiness: readiness.clone(),
-        };
+            no_arrival,
+            netlink,
+            log,
+            records,
+            rules,
+            pods,
+            host_pods,
+            ..
+        } = node;
+        let lost = keeper.lost.clone();
+        let mut way = WayWatch::new(&pods, rules, &records, lost, refuse, &readiness);
         background.spawn("the netlink connection", netlink);
         background.spawn("the programs' log", node::hand_on(log));
         for (name, task) in tasks {
@@ -257,6 +271,7 @@ impl Bound {
         servers
             .spawn("the admin endpoint", server::serve(admin, |_| Some(()), answer, stop.clone()));
         servers.spawn("the agent's socket", control.serve(Arc::new(knowing), stop.clone()));
+        host_pods::start(host_pods, &mut background);
         keeper.attach().await?;
         attached.done();
         sysctls::prepare(&rules.ports());

@@ -8,6 +8,7 @@ mod decide;
 pub mod fresh;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+pub mod host_network;
 pub mod pod_key;
 pub mod pods;
 mod throttle;
@@ -27,10 +28,12 @@ use tracing::warn;
 use self::attest::{Attestor, Origin, Witness};
 use self::decide::{Known, decide};
 use self::fresh::Fresh;
+use self::host_network::{HostNetwork, Mapped};
 use self::pods::{Index, Pod};
 use self::throttle::Throttle;
 pub use self::unreachable::Unreachable;
 use self::unreachable::Unreached;
+use crate::kernel::HostPod;
 use crate::operate::metrics::{Identified, Identities};
 
 /// How long the watch may take to tell of a new pod before the API server is asked for a list: nearly
@@ -42,6 +45,7 @@ const WATCH_IS_QUICK: Duration = Duration::from_millis(100);
 pub struct Callers {
     index: channel::Receiver<Index>,
     identity: Arc<Identity>,
+    host_network: Arc<HostNetwork>,
     fresh: Fresh,
     meters: Identities,
     spoofs: Arc<Throttle>,
@@ -118,11 +122,19 @@ impl Callers {
     pub fn new(
         index: channel::Receiver<Index>,
         identity: Identity,
+        host_network: HostNetwork,
         fresh: Fresh,
         meters: Identities,
     ) -> Self {
-        let (identity, spoofs, unreached) = (Arc::new(identity), Arc::default(), Arc::default());
-        Self { index, identity, fresh, meters, spoofs, unreached }
+        let (identity, host_network) = (Arc::new(identity), Arc::new(host_network));
+        let (spoofs, unreached) = (Arc::default(), Arc::default());
+        Self { index, identity, host_network, fresh, meters, spoofs, unreached }
+    }
+
+    /// Whether a pod that no rule maps is the node, since it is in the node's network namespace.
+    #[must_use]
+    pub fn is_node_unless_mapped(&self, pod: &Pod) -> bool {
+        pod.host_network && self.host_network.decide(pod, Mapped::No) == Some(HostPod::Node)
     }
 
     /// Says what is known of a connection that was just accepted, and stays so as long as it lives.
@@ -130,7 +142,10 @@ impl Callers {
     pub fn open(&self, peer: SocketAddr) -> Caller {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let origin = match &*self.identity {
-            Identity::Kernel(attestor) => attestor.origin(peer),
+            Identity::Kernel(attestor) => match attestor.origin(peer) {
+                Origin::Unseen => self.origin_behind(attestor, peer),
+                seen => seen,
+            },
             Identity::SourceIp { records, node } => {
                 let _ = records.take(peer);
                 if node.contains(&peer.ip()) { Origin::Node } else { Origin::Unasked }
@@ -142,6 +157,15 @@ impl Callers {
             Origin::Node | Origin::Pod(_) | Origin::Unasked => {}
         }
         Caller { address: peer.ip(), origin }
+    }
+
+    fn origin_behind(&self, attestor: &Attestor, peer: SocketAddr) -> Origin {
+        let owner = self.index.borrow().owner(peer.ip()).ok();
+        let behind = owner.and_then(|owner| attestor.origin_behind(&owner, peer));
+        if behind.is_some() {
+            self.meters.count(Identified::Rewritten);
+        }
+        behind.unwrap_or(Origin::Unseen)
     }
 
     /// Waits until the whole list of this node's pods is known.
@@ -178,7 +202,7 @@ impl Callers {
     /// # Errors
     /// [`Unidentified`]
     pub fn find(&self, caller: &Caller) -> Result<Arc<Pod>, Unidentified> {
-        decide(&self.index.borrow(), caller).map(|known| known.pod)
+        self.decide(&self.index.borrow(), caller).map(|known| known.pod)
     }
 
     /// The pod that calls, waiting until `deadline` for the API server to tell of it: a new pod's first
@@ -191,11 +215,11 @@ impl Callers {
         caller: &Caller,
         deadline: Instant,
     ) -> Result<Arc<Pod>, Unidentified> {
-        let now = decide(&self.index.borrow(), caller);
+        let now = self.decide(&self.index.borrow(), caller);
         let decided = match now {
             Err(unidentified) if unidentified.may_pass() => {
                 self.wait(caller, deadline).await;
-                decide(&self.index.borrow(), caller)
+                self.decide(&self.index.borrow(), caller)
             }
             settled => settled,
         };
@@ -203,10 +227,14 @@ impl Callers {
         decided.map(|known| known.pod)
     }
 
+    fn decide(&self, index: &Index, caller: &Caller) -> Result<Known, Unidentified> {
+        decide(index, &self.host_network, caller)
+    }
+
     /// Until the decision is another, or the deadline.
     async fn wait(&self, caller: &Caller, deadline: Instant) {
         let mut index = self.index.clone();
-        let passed = |index: &Index| !matches!(decide(index, caller), Err(u) if u.may_pass());
+        let passed = |index: &Index| !matches!(self.decide(index, caller), Err(u) if u.may_pass());
         let mut known = pin!(index.wait_for(|index| passed(index)));
         let asked = async {
             tokio::select! {

@@ -29,6 +29,7 @@ pub use self::metadata::{MetadataArguments, MetadataSettings};
 pub use self::roles::RoleArguments;
 pub use self::sessions::SessionArguments;
 
+use crate::callers::host_network::{HostNetwork, HostNetworkPods};
 use crate::credentials::SessionPlan;
 use crate::credentials::prefetch::Policy;
 use crate::kernel::interfaces::Chosen;
@@ -140,6 +141,8 @@ pub struct KernelSettings {
     pub metadata: MetadataAddresses,
     /// Whether container credentials are answered too.
     pub container_credentials: bool,
+    /// What pods in the node's network namespace get.
+    pub host_network_pods: HostNetworkPods,
     /// Hooks that this kernel may lack.
     pub may_lack: Vec<Hook>,
     /// The hook of the forward guard, if named.
@@ -161,8 +164,9 @@ impl KernelSettings {
             allow_missing_guards,
             forward_hook,
         } = arguments;
-        check.flag("--host-network-pods", parse::host_network_pods(&host_network_pods));
         Self {
+            host_network_pods: check
+                .require("--host-network-pods", parse::host_network_pods(&host_network_pods)),
             pod_cgroup,
             bpf_fs: check.require("--bpf-fs", parse::absolute(bpf_fs)),
             interfaces: Chosen { guarded: guard_interface, exempt: guard_exempt_interface },
@@ -258,6 +262,15 @@ impl Settings {
             log: LogSettings::check(arguments.log, &mut check),
         };
         check.done(settings)
+    }
+}
+
+impl Settings {
+    /// How pods in the node's network namespace are told apart.
+    #[must_use]
+    pub fn host_network(&self) -> HostNetwork {
+        let exempt = self.callers.host_network_exempt.clone();
+        HostNetwork { pods: self.kernel.host_network_pods, exempt }
     }
 }
 

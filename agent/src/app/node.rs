@@ -1,7 +1,7 @@
 //! The kernel's part, put together: programs loaded, not yet attached.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +10,23 @@ use tokio::sync::{mpsc, watch as channel};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
+use super::host_pods::HostPodsKeeper;
 use crate::callers::Identity;
 use crate::callers::attest::{Attestor, Kernel};
+use crate::callers::host_network::{HostNetwork, HostNetworkPods};
+use crate::callers::pods::Index;
 use crate::kernel::interfaces::Watch;
 use crate::kernel::log::Log;
 use crate::kernel::self_test::way::{self, Answer};
 use crate::kernel::{
-    Drops, Hooks, Keeper, KernelError, Loaded, NetnsCookie, NoArrival, PinDirectory, PodCgroup,
-    Programs, Records, Rules, self_test,
+    Drops, Hooks, HostPods, Keeper, KernelError, Loaded, NetnsCookie, NoArrival, PinDirectory,
+    PodCgroup, PodDirectories, Programs, Records, Rules, self_test,
 };
-use crate::operate::metrics::{Counter, Gauge};
+use crate::operate::metrics::{Counter, Gauge, Metrics};
 use crate::operate::readiness::{Latch, Readiness};
 use crate::report::Chain;
-use crate::settings::{ADMIN_PORT, IdentityMode, KernelSettings, Listen};
+use crate::roles::Roles;
+use crate::settings::{ADMIN_PORT, CallerSettings, IdentityMode, KernelSettings, Listen};
 
 /// Between two attempts of the self-test.
 const SELF_TEST_EVERY: Duration = Duration::from_secs(5);
@@ -32,7 +36,7 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// Cgroups whose connections did not arrive, that wait to be told of.
 const LOST_AT_ONCE: usize = 256;
 /// What `/readyz` calls it.
-pub(super) const WAY: &str = "the way from a pod to the proxy";
+const WAY: &str = "the way from a pod to the proxy";
 
 /// The kernel's part of this node.
 pub(super) struct Node {
@@ -44,6 +48,10 @@ pub(super) struct Node {
     pub(super) no_arrival: NoArrival,
     /// The connection by which the keeper hears of interfaces; to be run.
     pub(super) netlink: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// What they go by with hostNetwork pods, until somebody keeps it.
+    told: Option<HostPods>,
+    /// Who keeps that, if any of those are held.
+    pub(super) host_pods: Option<HostPodsKeeper>,
     /// The programs' log lines.
     pub(super) log: Log,
     /// Who is on the way to the proxy.
@@ -80,22 +88,36 @@ pub(super) async fn pass_self_test(
 /// the start, and again when connections were lost.
 pub(super) struct WayWatch {
     /// Where the cgroup of all pods is.
-    pub(super) pods: PathBuf,
+    pods: PathBuf,
     /// What the programs decide by.
-    pub(super) rules: Rules,
+    rules: Rules,
     /// Who is on the way to the proxy.
-    pub(super) records: Arc<Records>,
+    records: Arc<Records>,
     /// Connections that did not arrive at the proxy.
-    pub(super) lost: Counter,
+    lost: Counter,
     /// Tells the keeper whether to refuse.
-    pub(super) refuse: channel::Sender<bool>,
+    refuse: channel::Sender<bool>,
     /// What `/readyz` says.
-    pub(super) readiness: Readiness,
+    readiness: Readiness,
     /// Missing while the way is closed, or not known to be open yet.
-    pub(super) closed: Option<Latch>,
+    closed: Option<Latch>,
 }
 
 impl WayWatch {
+    /// Not known to be open yet.
+    pub(super) fn new(
+        pods: &Path,
+        rules: Rules,
+        records: &Arc<Records>,
+        lost: Counter,
+        refuse: channel::Sender<bool>,
+        readiness: &Readiness,
+    ) -> Self {
+        let closed = Some(readiness.register(WAY));
+        let (pods, records) = (pods.to_owned(), Arc::clone(records));
+        Self { pods, rules, records, lost, refuse, readiness: readiness.clone(), closed }
+    }
+
     /// Asks again whenever it may have changed, for ever; `is_ours` says whether a token was given by
     /// this node's podrole.
     pub(super) async fn run(mut self, is_ours: impl Fn(&str, IpAddr) -> bool) {
@@ -141,11 +163,14 @@ impl Node {
     /// By what connections are told apart.
     pub(super) fn identity(
         &self,
-        mode: IdentityMode,
+        settings: &CallerSettings,
         listen: Listen,
+        metrics: &Metrics,
     ) -> Result<Identity, KernelError> {
+        let by_source = settings.identity == IdentityMode::SourceIp;
+        metrics.source_ip_identity.set(by_source.into());
         let records = Arc::clone(&self.records);
-        Ok(match mode {
+        Ok(match settings.identity {
             IdentityMode::Kernel => {
                 let kernel = Kernel { records, paths: self.keeper.cgroup.paths()? };
                 Identity::Kernel(Attestor::new(Arc::new(kernel)))
@@ -155,6 +180,21 @@ impl Node {
                 node: listen.addresses().map(|address| address.ip()).collect(),
             },
         })
+    }
+
+    /// Has what the programs go by with hostNetwork pods kept, if any of those are held.
+    pub(super) fn hold_host_pods(
+        &mut self,
+        index: channel::Receiver<Index>,
+        roles: Roles,
+        host_network: HostNetwork,
+    ) -> Result<(), KernelError> {
+        let Some(told) = self.told.take().filter(|_| host_network.is_held()) else { return Ok(()) };
+        let directories = PodDirectories::new(&self.pods)?;
+        let name = self.pods.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let keeper = HostPodsKeeper { told, directories, name, index, roles, host_network };
+        self.host_pods = Some(keeper);
+        Ok(())
     }
 
     /// Loads the programs for the agent. Programs of an earlier one leave this process alone from here
@@ -177,7 +217,7 @@ impl Node {
         let (interfaces, netlink) = Watch::new(settings.interfaces.clone())?;
         let rules = rules(settings, listen)?;
         let loaded = Programs::load(&rules, hooks, &cgroup, pins)?;
-        let Loaded { programs, records, counters, log } = loaded;
+        let Loaded { programs, records, counters, host_pods, log } = loaded;
         let records = Arc::new(records);
         let pods = cgroup.path().to_owned();
         let (refuse, refused) = channel::channel(false);
@@ -194,7 +234,8 @@ impl Node {
             refuse: refused,
         };
         let netlink = Box::pin(netlink);
-        Ok(Self { keeper, refuse, no_arrival, netlink, log, records, rules, pods })
+        let (told, host_pods) = (Some(host_pods), None);
+        Ok(Self { keeper, refuse, no_arrival, netlink, told, host_pods, log, records, rules, pods })
     }
 }
 
@@ -208,6 +249,7 @@ pub(super) fn rules(settings: &KernelSettings, listen: Listen) -> Result<Rules, 
         proxy_v6: listen.v6,
         admin_port: settings.admin_listen.map_or(ADMIN_PORT, |address| address.port()),
         node: NetnsCookie::own()?,
+        holds_host_network: settings.host_network_pods != HostNetworkPods::Node,
     })
 }
 

@@ -4,19 +4,23 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tracing::warn;
 
 use crate::kernel::{CgroupId, CgroupPaths, NoPath, Records};
 use crate::report::Chain;
 
-use super::cgroup_path::pod_of;
+use super::cgroup_path::{places_of, pod_of};
 use super::pod_key::PodKey;
 use super::pods::Pod;
 use super::throttle::Throttle;
 
 /// How many cgroups are remembered: those of the containers of a full node, several times over.
 const REMEMBERED: usize = 4096;
+
+/// How long a connection may take from its SYN to the proxy, which is on the same node.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(2);
 
 /// Says what the kernel saw of connections.
 pub trait Witness: Send + Sync + 'static {
@@ -27,6 +31,14 @@ pub trait Witness: Send + Sync + 'static {
 
 /// Says what the kernel knows of cgroups, too.
 pub trait Attest: Witness {
+    /// The cgroup whose socket the connection from `port` is, if it is of the pod at one of these
+    /// places below the cgroup of all pods, which has rewritten its source address. Taken, too.
+    fn take_rewritten(
+        &self,
+        places: &mut dyn Iterator<Item = PathBuf>,
+        port: u16,
+    ) -> Option<CgroupId>;
+
     /// Where the cgroup lies below the cgroup of all pods.
     ///
     /// # Errors
@@ -59,6 +71,15 @@ impl Witness for Kernel {
 }
 
 impl Attest for Kernel {
+    fn take_rewritten(
+        &self,
+        places: &mut dyn Iterator<Item = PathBuf>,
+        port: u16,
+    ) -> Option<CgroupId> {
+        let pod = places.map(|place| self.paths.at(&place)).find(|found| !found.is_empty())?;
+        self.records.take_rewritten(&pod, port, ARRIVES_WITHIN)
+    }
+
     fn below_pods(&self, cgroup: CgroupId) -> Result<PathBuf, NoPath> {
         self.paths.below_pods(cgroup)
     }
@@ -134,6 +155,17 @@ impl Attestor {
         }
     }
 
+    /// Where the connection from `peer` came from that left no record under its address, if `owner` is
+    /// the pod that has this address: one that masquerades its own containers, as a container engine
+    /// in a pod does. Only its own sockets count, by the same source port.
+    #[must_use]
+    pub fn origin_behind(&self, owner: &Pod, peer: SocketAddr) -> Option<Origin> {
+        let owner = owner.mirrors.or_else(|| PodKey::of_uid(owner.uid.as_str()))?;
+        let mut places = places_of(self.kernel.name_of_pods(), &owner);
+        let cgroup = self.kernel.take_rewritten(&mut places, peer.port())?;
+        (self.pod(cgroup).ok()? == Some(owner)).then_some(Origin::Pod(owner))
+    }
+
     /// Forgets the cgroups of a pod that has ended.
     pub fn forget(&self, pod: &Pod) {
         let is_its =
@@ -180,6 +212,22 @@ impl Witness for Seen {
 
 #[cfg(test)]
 impl Attest for Seen {
+    fn take_rewritten(
+        &self,
+        places: &mut dyn Iterator<Item = PathBuf>,
+        port: u16,
+    ) -> Option<CgroupId> {
+        let places: Vec<_> = places.collect();
+        let paths = self.paths.lock().unwrap();
+        let is_its = |cgroup: &CgroupId| {
+            paths.get(cgroup).is_some_and(|path| places.iter().any(|place| path.starts_with(place)))
+        };
+        let mut records = self.records.lock().unwrap();
+        let found = records.iter().find(|(peer, cgroup)| peer.port() == port && is_its(cgroup));
+        let peer = *found?.0;
+        records.remove(&peer)
+    }
+
     fn below_pods(&self, cgroup: CgroupId) -> Result<PathBuf, NoPath> {
         self.asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         self.paths.lock().unwrap().get(&cgroup).cloned().ok_or(NoPath::Gone)
@@ -217,6 +265,23 @@ mod tests {
         let origin = connect(&kernel, &attestor, 7);
         assert_eq!(origin, Origin::Pod(PodKey::of_uid(UID).unwrap()));
         assert_eq!(attestor.origin(PEER.parse().unwrap()), Origin::Unseen, "a record counts once");
+    }
+
+    #[test]
+    fn behind_a_pods_address_only_its_own_sockets_count() {
+        const OTHER: &str = "00000000-0000-4000-8000-000000000000";
+        let (kernel, attestor) = seen(&format!("burstable/pod{UID}/c/docker/d"));
+        kernel.paths.lock().unwrap().insert(CgroupId(8), format!("pod{OTHER}/c").into());
+        let inner = |number: u8| SocketAddr::from(([172, 17, 0, number], 40000));
+        kernel.records.lock().unwrap().insert(inner(3), CgroupId(8));
+        let (owner, peer) = (Pod::fixture(UID, &["10.0.1.11"]), PEER.parse().unwrap());
+        assert_eq!(attestor.origin(peer), Origin::Unseen);
+        assert_eq!(attestor.origin_behind(&owner, peer), None, "another pod's port");
+        kernel.records.lock().unwrap().insert(inner(2), CgroupId(7));
+        let origin = Origin::Pod(PodKey::of_uid(UID).unwrap());
+        assert_eq!(attestor.origin_behind(&owner, peer), Some(origin));
+        assert_eq!(attestor.origin_behind(&owner, peer), None, "a record counts once");
+        assert_eq!(kernel.records.lock().unwrap().len(), 1, "the other pod keeps its own");
     }
 
     #[test]

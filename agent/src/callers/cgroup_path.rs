@@ -6,7 +6,8 @@
 //! and the pod's own business, and is not looked at.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::iter;
+use std::path::{Path, PathBuf};
 
 use super::pod_key::PodKey;
 
@@ -25,6 +26,23 @@ pub fn pod_of(pods: &str, below: &Path) -> Option<PodKey> {
         return key(second, own_name(first, second)?);
     }
     key(first, own)
+}
+
+/// Where a pod's cgroup may be below that of all pods, whose name is `pods`.
+pub fn places_of<'a>(pods: &'a str, pod: &'a PodKey) -> impl Iterator<Item = PathBuf> + 'a {
+    let inside = move |above: &str| match stem(above) {
+        None => format!("pod{pod}"),
+        Some(above) => format!("{above}-pod{}.slice", pod.as_str().replace('-', "_")),
+    };
+    let class = move |class: &str| match stem(pods) {
+        None => class.to_owned(),
+        Some(above) => format!("{above}-{class}.slice"),
+    };
+    let classed = CLASSES.into_iter().map(class).map(move |class| {
+        let pod = inside(&class);
+        Path::new(&class).join(pod)
+    });
+    iter::once(PathBuf::from(inside(pods))).chain(classed)
 }
 
 /// What `name` adds to the name of the cgroup above it: all of it, or in a slice what stands before
@@ -85,6 +103,19 @@ mod tests {
             check("kubepods.slice", &slice, Some(UID));
             let below = format!("kubelet-{parent}.slice/kubelet-{parent}-pod{SLICED}.slice");
             check("kubelet-kubepods.slice", &below, Some(UID));
+        }
+    }
+
+    #[test]
+    fn a_pod_is_found_where_it_may_be() {
+        for pods in ["kubepods", "kubepods.slice", "kubelet-kubepods.slice"] {
+            for key in [PodKey::of_uid(UID).unwrap(), PodKey::of_config_hash(HASH).unwrap()] {
+                let places: Vec<_> = places_of(pods, &key).collect();
+                assert_eq!(places.len(), 3);
+                for place in places {
+                    assert_eq!(pod_of(pods, &place), Some(key), "{pods}/{}", place.display());
+                }
+            }
         }
     }
 

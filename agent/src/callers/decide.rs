@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::attest::Origin;
+use super::host_network::HostNetwork;
 use super::pods::{Index, Pod};
 use super::{Caller, Unidentified};
 
@@ -19,7 +20,11 @@ pub(super) struct Known {
 }
 
 /// Says whose the connection is. The kernel's word is the proof, the address the cross-check.
-pub(super) fn decide(index: &Index, caller: &Caller) -> Result<Known, Unidentified> {
+pub(super) fn decide(
+    index: &Index,
+    host_network: &HostNetwork,
+    caller: &Caller,
+) -> Result<Known, Unidentified> {
     let (pod, is_own_address) = match caller.origin {
         Origin::Unseen => return Err(Unidentified::Unseen),
         Origin::NoPod(_) | Origin::Gone(_) => return Err(Unidentified::NoPod),
@@ -31,7 +36,7 @@ pub(super) fn decide(index: &Index, caller: &Caller) -> Result<Known, Unidentifi
             (pod, is_own_address)
         }
     };
-    if pod.host_network {
+    if pod.host_network && host_network.is_node(&pod) {
         return Err(Unidentified::Node);
     }
     Ok(Known { pod, is_own_address })

@@ -25,7 +25,8 @@ fn by_address() -> Bench {
 fn by(identity: Identity) -> Bench {
     let (writer, reader) = channel::channel(Index::default());
     let (meters, fresh) = (Identities::default(), Fresh::default());
-    let callers = Callers::new(reader, identity, fresh.clone(), meters.clone());
+    let host_network = HostNetwork::default();
+    let callers = Callers::new(reader, identity, host_network, fresh.clone(), meters.clone());
     Bench { writer, callers, meters, fresh }
 }
 

@@ -3,7 +3,9 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::iter;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{CgroupId, KernelError};
@@ -80,6 +82,18 @@ impl CgroupPaths {
             Ok(below) => Ok(below.to_owned()),
             Err(_) => Err(NoPath::Elsewhere { path }),
         }
+    }
+
+    /// The cgroup that lies at `below` the cgroup of all pods, if there is one, and those right below
+    /// it.
+    #[must_use]
+    pub fn at(&self, below: &Path) -> Vec<CgroupId> {
+        let path = self.pods.join(below);
+        let id = |metadata: fs::Metadata| CgroupId(metadata.ino());
+        let Ok(own) = path.metadata() else { return Vec::new() };
+        let entries = fs::read_dir(&path).into_iter().flatten().filter_map(Result::ok);
+        let inner = entries.filter_map(|entry| entry.metadata().ok());
+        iter::once(own).chain(inner.filter(fs::Metadata::is_dir)).map(id).collect()
     }
 
     /// The name of the cgroup of all pods.

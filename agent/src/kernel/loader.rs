@@ -16,8 +16,8 @@ use super::bpf::Target;
 use super::forward::ForwardGuard;
 use super::hooks::Hooks;
 use super::log::Log;
-use super::maps::{self, Counters, Records};
-use super::{KernelError, NetnsCookie, PinDirectory, PodCgroup, mend, pins};
+use super::maps::{self, CgroupId, Counters, Records};
+use super::{HostPods, KernelError, NetnsCookie, PinDirectory, PodCgroup, mend, pins};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podrole-programs"));
 
@@ -39,6 +39,8 @@ pub struct Rules {
     pub admin_port: u16,
     /// The node's network namespace: what comes from it is left alone.
     pub node: NetnsCookie,
+    /// Whether pods in that namespace are held too, each as [`HostPods`](super::HostPods) says.
+    pub holds_host_network: bool,
 }
 
 impl Rules {
@@ -74,6 +76,8 @@ pub struct Loaded {
     pub records: Records,
     /// What the programs counted.
     pub counters: Counters,
+    /// Which pods in the node's network namespace are held.
+    pub host_pods: HostPods,
     /// Their log lines.
     pub log: Log,
 }
@@ -96,9 +100,10 @@ impl Programs {
         let proxies = rules.proxies().map(|proxy| proxy.ip());
         maps::set_node_addresses(&mut ebpf, proxies)?;
         let maps::Maps { records, counters } = maps::take(&mut ebpf)?;
+        let host_pods = HostPods::open(&directory)?;
         let log = Log::new(EbpfLogger::init(&mut ebpf).map_err(no_log)?)?;
         let forward = ForwardGuard::verify(ebpf, hooks, directory)?;
-        Ok(Loaded { programs: Self { forward }, records, counters, log })
+        Ok(Loaded { programs: Self { forward }, records, counters, host_pods, log })
     }
 
     /// Has programs leave the pod alone that this process is in, those of an earlier agent too, and no
@@ -126,6 +131,7 @@ impl Programs {
     /// stay.
     pub fn attach_to_pods(&mut self, cgroup: &PodCgroup) -> Result<(), KernelError> {
         let mut made = Vec::new();
+        maps::mark_pods(&mut self.forward.ebpf, CgroupId(cgroup.id()))?;
         for name in CGROUP_PROGRAMS {
             let pin = self.forward.directory.pin(name);
             match attach_to_cgroup(&mut self.forward.ebpf, name, cgroup, &pin) {
@@ -184,6 +190,7 @@ pub(super) fn open(rules: &Rules, level: u32, pins: &PinDirectory) -> Result<Ebp
         .override_global(variable::PROXY_V6_PORT, &wire_port(proxy_v6_port), true)
         .override_global(variable::ADMIN_PORT, &wire_port(rules.admin_port), true)
         .override_global(variable::NODE_NETNS_COOKIE, &rules.node.wire(), true)
+        .override_global(variable::HOLDS_HOST_NETWORK, &u8::from(rules.holds_host_network), true)
         .override_global(variable::PODS_LEVEL, &level, true)
         .override_global(variable::HAS_SET_RETVAL, &since(5, 18), true)
         .override_global(variable::HAS_FORWARD_NETNS, &since(6, 13), true)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, MapType, PerCpuArray};
 use aya::{Ebpf, Pod};
-use podrole_ebpf::{self as contract, Connection, Event, PodMode, Record, map, wire_v6};
+use podrole_ebpf::{self as contract, Connection, Event, PodMode, Port, Record, map, wire_v6};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{KernelError, PinDirectory};
@@ -16,7 +16,7 @@ use super::{KernelError, PinDirectory};
 /// A type of the contract as aya takes it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug)]
-struct Plain<T: Copy>(T);
+pub(super) struct Plain<T: Copy>(pub(super) T);
 
 // SAFETY: the contract's types are `repr(C)`, made of integers, and their asserted sizes leave no room
 // for padding.
@@ -25,11 +25,14 @@ unsafe impl Pod for Plain<Connection> {}
 unsafe impl Pod for Plain<Record> {}
 // SAFETY: as above.
 unsafe impl Pod for Plain<PodMode> {}
+// SAFETY: as above.
+unsafe impl Pod for Plain<Port> {}
 
 /// The name, kind, and sizes of key and value of each pinned map.
-const PINNED: [(&str, MapType, usize, usize); 7] = [
+const PINNED: [(&str, MapType, usize, usize); 8] = [
     (map::MODES, MapType::Hash, 8, size_of::<PodMode>()),
     (map::RECORDS, MapType::LruHash, size_of::<Connection>(), size_of::<Record>()),
+    (map::PORTS, MapType::LruHash, size_of::<Port>(), 16),
     (map::EVENTS, MapType::PerCpuArray, 4, 8),
     (map::FORWARDED, MapType::Hash, 4, 8),
     (map::NODE_ADDRESSES, MapType::Hash, 16, 1),
@@ -66,7 +69,10 @@ fn pinned_map(pin: &Path) -> Result<Option<MapInfo>, KernelError> {
 
 /// What the kernel saw of the connections on their way to the proxy.
 #[derive(Debug)]
-pub struct Records(Mutex<HashMap<MapData, Plain<Connection>, Plain<Record>>>);
+pub struct Records {
+    open: Mutex<HashMap<MapData, Plain<Connection>, Plain<Record>>>,
+    ports: Mutex<HashMap<MapData, Plain<Port>, [u32; 4]>>,
+}
 
 /// Connections that left a pod and did not arrive in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +94,31 @@ impl Records {
         // Gone already is as good.
         let _ = records.remove(&key);
         Some(CgroupId(record.cgroup))
+    }
+
+    /// Takes the record of a connection that one of these cgroups opened from `port`, whatever its
+    /// source address was before the pod rewrote it; not one older than `age`, whose connection must
+    /// have arrived or never will. The cgroups are those that may stand in [`Port::pod`].
+    #[must_use]
+    pub fn take_rewritten(&self, pods: &[CgroupId], port: u16, age: Duration) -> Option<CgroupId> {
+        let after = monotonic().saturating_sub(age);
+        pods.iter().find_map(|CgroupId(pod)| {
+            let address = self.take_port(Port { pod: *pod, port: port.into(), zero: 0 })?;
+            let key = Plain(Connection { address, port: port.into() });
+            let mut records = self.lock();
+            let Plain(record) = records.get(&key, 0).ok()?;
+            let is_its = record.pod == *pod && Duration::from_nanos(record.at) >= after;
+            // Gone already is as good.
+            is_its.then(|| records.remove(&key)).map(|_| CgroupId(record.cgroup))
+        })
+    }
+
+    fn take_port(&self, port: Port) -> Option<[u32; 4]> {
+        // As in `lock`.
+        let mut ports = self.ports.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let address = ports.get(&Plain(port), 0).ok()?;
+        let _ = ports.remove(&Plain(port));
+        Some(address)
     }
 
     /// Takes the records older than `age`, whose connections never arrived, and counts them by cgroup.
@@ -123,7 +154,7 @@ impl Records {
         &self,
     ) -> std::sync::MutexGuard<'_, HashMap<MapData, Plain<Connection>, Plain<Record>>> {
         // The kernel has the data; a panic while it was locked leaves nothing half-done.
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -187,7 +218,10 @@ pub(super) struct Maps {
 }
 
 pub(super) fn take(programs: &mut Ebpf) -> Result<Maps, KernelError> {
-    let records = Records(Mutex::new(open(programs, map::RECORDS)?));
+    let records = Records {
+        open: Mutex::new(open(programs, map::RECORDS)?),
+        ports: Mutex::new(open(programs, map::PORTS)?),
+    };
     let events = open(programs, map::EVENTS)?;
     let forwarded = Mutex::new(open(programs, map::FORWARDED)?);
     Ok(Maps { records, counters: Counters { events, forwarded } })
@@ -219,6 +253,23 @@ pub(super) fn refuse(programs: &mut Ebpf, refuse: bool) -> Result<(), KernelErro
     let mode = if refuse { PodMode::REFUSE } else { PodMode::ENFORCE };
     let mode = Plain(PodMode { mode, host_network: 0 });
     modes(programs)?.insert(NODE, mode, 0).map_err(|error| failed(map::MODES, error))
+}
+
+/// Says which cgroup all pods are in, and no longer any that was it before.
+pub(super) fn mark_pods(programs: &mut Ebpf, pods: CgroupId) -> Result<(), KernelError> {
+    let mut modes = modes(programs)?;
+    let is_stale = |id: u64, mode: PodMode| mode.mode == PodMode::PODS && id != pods.0;
+    let stale: Vec<u64> = modes
+        .iter()
+        .filter_map(Result::ok)
+        .filter(|(id, Plain(mode))| is_stale(*id, *mode))
+        .map(|(id, _)| id)
+        .collect();
+    for id in stale {
+        modes.remove(&id).map_err(|error| failed(map::MODES, error))?;
+    }
+    let mode = Plain(PodMode { mode: PodMode::PODS, host_network: 0 });
+    modes.insert(pods.0, mode, 0).map_err(|error| failed(map::MODES, error))
 }
 
 fn modes(programs: &mut Ebpf) -> Result<HashMap<&mut MapData, u64, Plain<PodMode>>, KernelError> {
@@ -268,7 +319,7 @@ pub(super) fn open<M: TryFrom<Map, Error = MapError>>(
     M::try_from(map).map_err(|error| failed(name, error))
 }
 
-fn failed(name: &'static str, error: MapError) -> KernelError {
+pub(super) fn failed(name: &'static str, error: MapError) -> KernelError {
     KernelError::Syscall {
         call: "bpf(BPF_MAP_*)",
         object: format!("the map {name}"),

@@ -232,6 +232,10 @@ impl Handler {
             Decision::Refused(refusal) if concerns_role(asked) => {
                 return self.role_refused(pod, &refusal);
             }
+            // The programs are told the same, and leave its next connection alone.
+            Decision::None if self.callers.is_node_unless_mapped(pod) && concerns_role(asked) => {
+                return unavailable("this pod is the node; connect again", self.clock.now());
+            }
             Decision::NotYet(what) if concerns_role(asked) => {
                 return unavailable(&what.to_string(), self.clock.now());
             }

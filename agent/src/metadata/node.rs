@@ -42,7 +42,6 @@ pub(crate) enum Reach {
     /// Nothing but its role.
     Nothing,
     /// As the node, in all but the role.
-    #[expect(dead_code, reason = "hostNetwork pods that are mapped to a role come to have it")]
     Everything,
 }
 

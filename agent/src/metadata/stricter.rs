@@ -56,10 +56,12 @@ impl ImdsV1 {
     }
 }
 
-/// How far a pod of the Namespace sees beyond its role.
-pub(crate) fn reach(namespace: &Known<Arc<Namespace>>) -> Result<Reach, Missing> {
+/// How far a pod of the Namespace sees beyond its role. In the node's network namespace it is the
+/// node in all else.
+pub(crate) fn reach(pod: &Pod, namespace: &Known<Arc<Namespace>>) -> Result<Reach, Missing> {
     match namespace {
         Known::There(namespace) if namespace.denies_metadata() => Ok(Reach::Nothing),
+        Known::There(_) | Known::Absent if pod.host_network => Ok(Reach::Everything),
         Known::There(_) | Known::Absent => Ok(Reach::Listed),
         Known::NotYet(missing) => Err(*missing),
     }

@@ -174,7 +174,8 @@ pub struct KernelArguments {
     )]
     pub container_credentials: String,
 
-    /// What hostNetwork pods get: `node`, the real service
+    /// What hostNetwork pods get: `node`, the real service; `mapped`, the role that a RoleAssociation or
+    /// the pod's own annotation gives, else the real service; `deny`, that role or none
     #[arg(long, env = "PODROLE_HOST_NETWORK_PODS", default_value = "node", value_name = "MODE")]
     pub host_network_pods: String,
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::callers::host_network::HostNetworkPods;
 use crate::kernel::{ForwardHook, Hook};
 use crate::operate::telemetry::Format;
 
@@ -97,11 +98,12 @@ fn is_mapped(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(ip) if Ipv6Addr::to_ipv4_mapped(&ip).is_some())
 }
 
-pub(super) fn host_network_pods(given: &str) -> Result<(), String> {
+pub(super) fn host_network_pods(given: &str) -> Result<HostNetworkPods, String> {
     match given {
-        "node" => Ok(()),
-        "mapped" | "deny" => Err(format!("{given:?} is not in this version; only `node` is")),
-        _ => Err(format!("{given:?} is unknown; only `node` is in this version")),
+        "node" => Ok(HostNetworkPods::Node),
+        "mapped" => Ok(HostNetworkPods::Mapped),
+        "deny" => Ok(HostNetworkPods::Deny),
+        _ => Err(format!("{given:?} is unknown; write `node`, `mapped` or `deny`")),
     }
 }
 

@@ -140,8 +140,15 @@ fn each_flag_is_an_environment_variable_too() {
 }
 
 #[test]
-fn what_this_version_lacks_is_said() {
-    refused(&["--host-network-pods=mapped"], "--host-network-pods", "not in this version");
+fn host_network_pods_are_the_node_unless_told_otherwise() {
+    let default = with(&[]).unwrap().host_network();
+    assert_eq!(default.pods, HostNetworkPods::Node);
+    assert_eq!(default.exempt, ["kube-system/*".parse().unwrap()]);
+    let settings = with(&["--host-network-pods=deny", "--host-network-exempt="]).unwrap();
+    assert_eq!(settings.host_network().pods, HostNetworkPods::Deny);
+    assert_eq!(settings.host_network().exempt, []);
+    refused(&["--host-network-pods=all"], "--host-network-pods", "`mapped`");
+    refused(&["--host-network-exempt=shop"], "--host-network-exempt", "NAMESPACE/SERVICEACCOUNT");
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn hold(scene: &Scene<'_>, vectors: &[Vector], patience: Duration) -> Result<Vec
 
 fn patience(with: With) -> Duration {
     match with {
-        With::Redirected | With::Unknown | With::Refused | With::Reaches => ANSWERED,
+        With::Redirected | With::Refused | With::Reaches => ANSWERED,
         With::Silent | With::Nothing => UNANSWERED,
     }
 }

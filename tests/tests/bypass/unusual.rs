@@ -83,8 +83,8 @@ fn macvlan() -> Vec<Vector> {
 
 fn nested() -> Vec<Vector> {
     let vectors = [
-        // Its record bears the inner address, the pod's masquerading another.
-        Vector::new("nested_tcp4", plain, With::Unknown, Guard::Redirect),
+        // Its record bears the inner address; the pod's own masquerading shows another.
+        Vector::new("nested_tcp4", plain, With::Redirected, Guard::Redirect),
         Vector::new(
             "nested_udp4",
             |_| Ok(udp(v4(53), Way::SendTo)),

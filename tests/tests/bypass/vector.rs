@@ -43,8 +43,6 @@ pub(crate) enum Without {
 pub(crate) enum With {
     /// podrole answers, with the pod's own role; nothing arrives at the metadata service.
     Redirected,
-    /// podrole answers that it knows no such pod: the connection does not come from where it began.
-    Unknown,
     /// The system call fails, with `ECONNREFUSED` or `EPERM`, or `ENOBUFS` for a frame that is dropped
     /// while it is sent; nothing arrives.
     Refused,
@@ -135,7 +133,7 @@ impl With {
     /// Whether this is what shall become of it while the agent is dead: redirected is refused.
     pub(crate) fn is_met_by_the_dead(self, seen: Seen) -> bool {
         match self {
-            Self::Redirected | Self::Unknown => seen.arrived == 0 && !seen.view.is_an_answer(),
+            Self::Redirected => seen.arrived == 0 && !seen.view.is_an_answer(),
             other => other.is_met_by(seen),
         }
     }
@@ -144,7 +142,6 @@ impl With {
         let silent = matches!(seen.view, View::Silence | View::Sent);
         match self {
             Self::Redirected => seen.arrived == 0 && seen.view == View::Own,
-            Self::Unknown => seen.arrived == 0 && seen.view == View::Other,
             Self::Refused => seen.arrived == 0 && seen.view.is_refusal(),
             Self::Silent => seen.arrived == 0 && silent,
             Self::Reaches => seen.arrived > 0,
@@ -194,7 +191,6 @@ impl fmt::Display for With {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Redirected => f.write_str("redirected"),
-            Self::Unknown => f.write_str("redirected, and not known"),
             Self::Refused => f.write_str("refused"),
             Self::Silent => f.write_str("dropped"),
             Self::Reaches => f.write_str("reaches, as it shall"),

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use crate::callers::Identity;
 use crate::callers::attest::{Attestor, Seen};
 use crate::callers::fresh::Fresh;
+use crate::callers::host_network::HostNetwork;
 use crate::callers::pod_key::PodKey;
 use crate::callers::pods::{Change, Event, Index};
 use crate::callers::watch::location::Location;
@@ -90,6 +91,7 @@ fn bench() -> Bench {
         callers: Callers::new(
             index,
             Identity::Kernel(Attestor::new(Arc::new(Seen::default()))),
+            HostNetwork::default(),
             Fresh::default(),
             Identities::default(),
         ),

@@ -26,10 +26,12 @@ pub enum Identified {
     Unseen,
     /// Refused: a socket of a cgroup that is no running pod's.
     NoPod,
+    /// A connection whose source address its own pod has rewritten.
+    Rewritten,
 }
 
 impl Identified {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Pod,
         Self::OtherAddress,
         Self::Spoofed,
@@ -38,6 +40,7 @@ impl Identified {
         Self::Node,
         Self::Unseen,
         Self::NoPod,
+        Self::Rewritten,
     ];
 
     const fn label(self) -> &'static str {
@@ -50,6 +53,7 @@ impl Identified {
             Self::Node => "node",
             Self::Unseen => "unseen",
             Self::NoPod => "no_pod",
+            Self::Rewritten => "rewritten",
         }
     }
 }
