@@ -6,6 +6,8 @@ use podrole_tests::cluster::Cluster;
 use podrole_tests::http::LIST;
 use podrole_tests::place::Place;
 use podrole_tests::pod::{Address, Pod};
+use podrole_tests::process;
+use podrole_tests::wait::PATIENCE;
 
 use super::{asking, asking_at, has_leak, hold_watches, send, with_lag};
 
@@ -108,6 +110,27 @@ fn a_pod_that_takes_anothers_address_is_refused() -> Result<()> {
         agent.wait_for_log("spoof")?;
         // With its own address it is who it was.
         thief.wait_for_role("thief")?;
+        drop(victim);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_pod_that_rewrites_its_source_to_anothers_address_is_refused() -> Result<()> {
+    Cluster::with(|cluster| {
+        let (victim, _agent, address) = first(cluster)?;
+        let thief = cluster.pod("thief").role("thief").start()?;
+        thief.wait_for_role("thief")?;
+        steal(cluster, &thief, address)?;
+        let rules = format!(
+            "table ip own {{ chain out {{ type nat hook postrouting priority 100; \
+             tcp dport 16925 snat to {}; }}\n}}\n",
+            address.v4()
+        );
+        let mut command = thief.command("nft")?;
+        process::run(command.args(["-f", "-"]), rules.as_bytes(), PATIENCE)?.ok()?;
+        let answer = thief.get(LIST)?;
+        assert_eq!(answer.status, 403, "{answer:?}");
         drop(victim);
         Ok(())
     })
