@@ -126,7 +126,10 @@ impl Client {
     /// Whether `cargo xtask test` installed it here.
     #[must_use]
     pub fn is_installed(&self) -> bool {
-        let (Runs::Java { jars: path, .. } | Runs::Program { path, .. }) = self.runs else {
+        let (Runs::Java { jars: path, .. }
+        | Runs::Program { path, .. }
+        | Runs::Python { modules: Some(path), .. }) = self.runs
+        else {
             return true;
         };
         installed(path).is_ok_and(|path| path.exists())

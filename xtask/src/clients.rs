@@ -40,7 +40,7 @@ pub(crate) enum Which {
     Few,
     /// Those that need no compiler and no more than 100 MB.
     Light,
-    /// Those in Go and Java too: 450 MB more to download.
+    /// Those in C++, Go and Java too: 500 MB more to download.
     All,
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn install(workspace: &Workspace, which: Which) -> Result<Clients> {
         parts.extend(python::old());
     }
     if which >= Which::All {
-        parts.extend([go::part(), java::part()]);
+        parts.extend([go::part(), java::part(), python::cpp()]);
     }
     let setup = Setup { workspace, directory: &directory };
     for part in parts {

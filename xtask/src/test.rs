@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     /// Also ask the advisory database about our dependencies
     #[arg(long)]
     advisories: bool,
-    /// Run the clients in Go and Java too, for which 450 MB are downloaded
+    /// Run the clients in C++, Go and Java too, for which 500 MB are downloaded
     #[arg(long)]
     all_clients: bool,
     /// Run only tests whose names hold one of these words, and no checks
@@ -66,7 +66,7 @@ fn left_out(arguments: &Arguments) -> String {
     if arguments.skip_kernel {
         left.push("THE KERNEL TESTS (--skip-kernel)");
     } else if !arguments.all_clients {
-        left.push("CLIENTS IN GO AND JAVA (--all-clients)");
+        left.push("CLIENTS IN C++, GO AND JAVA (--all-clients)");
     }
     if !arguments.filter.is_empty() {
         left.push("CHECKS, TESTS OF OTHER NAMES");

@@ -53,7 +53,7 @@ const fn aws_cli(id: &'static str, name: &'static str, path: &'static str) -> Cl
 }
 
 /// All of them, the oldest of each family first.
-pub static ALL: [&Client; 23] = [
+pub static ALL: [&Client; 24] = [
     &BOTO2,
     &botocore("botocore-4", "botocore of 2016", "botocore-1.4"),
     &botocore("botocore-8", "botocore of 2018", "botocore-1.8"),
@@ -67,6 +67,13 @@ pub static ALL: [&Client; 23] = [
         speaks: Speaks::Both,
         region: false,
         runs: Runs::Python { modules: None, script: include_str!("awscrt.py") },
+    },
+    &Client {
+        id: "cpp",
+        name: "AWS SDK for C++",
+        speaks: Speaks::Both,
+        region: false,
+        runs: Runs::Python { modules: Some("cpp"), script: include_str!("cpp.py") },
     },
     &Client {
         id: "s3cmd",

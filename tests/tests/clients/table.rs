@@ -19,14 +19,13 @@ const HEAD: &str = "\
 Each of these runs unmodified in a pod of the test
 [clients](../tests/tests/clients/main.rs) and gets the credentials of that pod's own role, with the
 [defaults](../README.md) (IMDSv1 allowed) and with `--imds-v1=deny`. Clients that know IMDSv1 alone
-find no credentials then, which is what denying it means. Where a client looks for its region, it finds
-the node's.
+find no credentials then, which is what denying it means. Where the test asks a client for its region, it
+finds the node's, with both.
 
 This file is written by that test: `PODROLE_WRITE_DOCS=1 cargo xtask test --all-clients clients`.
 
 In the column of requests `~` stands for `/latest/meta-data/iam/security-credentials`. They are those
-that the client sent to a metadata service without podrole; for credentials, and for the region where
-it asks. The time is from the client's first call to its credentials, once, in a debug build of podrole on
+that the client sent to a metadata service without podrole, for credentials and then for the region. The time is from the client's first call to its credentials, once, in a debug build of podrole on
 a busy machine with two processors: compare it with nothing.
 
 | client | version | IMDSv1 allowed | IMDSv1 denied | region | requests | time |
@@ -41,7 +40,7 @@ const FOOT: &str = "
 | AWS SDK for Go 1 before IMDSv2 (1.25.37) | Debian has one version, and there is nowhere else to have it from |
 | AWS SDK for Ruby 2 | Debian has version 3 alone |
 | AWS SDK for PHP (Amazon's own) | not in Debian; AsyncAws is |
-| AWS SDK for Java 2, for .NET, for C++, for Kotlin, for Swift | in none of the package registries that the tests may use (Debian's, Python's, npm's, Rust's) |
+| AWS SDK for Java 2, for .NET, for Kotlin, for Swift | in none of the package registries that the tests may use (Debian's, Python's, npm's, Rust's) |
 | MinIO client for JavaScript 8.0.7 | reads `AccessKeyID`, which EC2 does not send either |
 | AWS SDK for Python 4 (`aws-credentials-imds`) | needs Python 3.12; boto 2, in the same environment, needs an older one |
 
@@ -67,7 +66,7 @@ impl Row {
     fn line(&self) -> String {
         let Self { client, version, requests, took_ms } = self;
         let denied = if client.speaks == Speaks::V1 { "finds none" } else { "its role" };
-        let region = if client.region { "found" } else { "not asked" };
+        let region = if client.region { "found" } else { "-" };
         let requests = requests.join("<br>");
         format!(
             "| {} | {version} | its role | {denied} | {region} | {requests} | {took_ms} ms |",

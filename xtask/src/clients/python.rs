@@ -13,6 +13,7 @@ const TODAY: &str = include_str!("../../clients/requirements.txt");
 const BOTOCORE_4: &str = include_str!("../../clients/botocore-1.4.txt");
 const BOTOCORE_8: &str = include_str!("../../clients/botocore-1.8.txt");
 const BOTOCORE_12: &str = include_str!("../../clients/botocore-1.12.txt");
+const CPP: &str = include_str!("../../clients/cpp.txt");
 
 /// To be installed first: the others are installed by its pip.
 pub(super) fn today() -> Part {
@@ -26,6 +27,11 @@ pub(super) fn old() -> [Part; 3] {
         part("botocore-1.8", BOTOCORE_8, |setup, place| modules(setup, place, BOTOCORE_8)),
         part("botocore-1.12", BOTOCORE_12, |setup, place| modules(setup, place, BOTOCORE_12)),
     ]
+}
+
+/// The AWS SDK for C++, in a module for Python.
+pub(super) fn cpp() -> Part {
+    Part { name: "cpp", list: CPP.to_owned(), install: |setup, place| modules(setup, place, CPP) }
 }
 
 /// The environment's Python.
