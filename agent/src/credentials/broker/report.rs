@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::entry::{Entry, Now, State};
 use super::{Answer, FetchError, SessionRequest};
 use crate::callers::pods::PodUid;
+use crate::credentials::advice::{advise, sentence};
 use crate::report::Chain;
 use crate::roles::RoleArn;
 
@@ -121,6 +122,9 @@ pub(super) fn log(request: &SessionRequest, entry: &Entry, answer: &Answer, now:
             seconds_left = held.left(now).as_secs(),
             "no new credentials; those that are held are served"
         ),
-        (Err(error), None) => warn!(%request, error = %Chain(error), "no credentials"),
+        (Err(error), None) => {
+            let advice = sentence(&advise(request, error));
+            warn!(%request, error = %Chain(error), advice, "no credentials");
+        }
     }
 }
