@@ -103,6 +103,15 @@ impl Roles {
         self.decide(pod)
     }
 
+    /// Waits until `deadline` for what the pod's Namespace says; [`Known::NotYet`] if that comes first.
+    pub async fn namespace_of(&self, pod: &Pod, deadline: Instant) -> Known<Arc<Namespace>> {
+        let mut store = self.store.clone();
+        let is_known = |store: &Store| !matches!(store.namespace(&pod.namespace), Known::NotYet(_));
+        // Both ends of the wait (known, or too late) are read from the store itself.
+        let _ = timeout_at(deadline, store.wait_for(is_known)).await;
+        self.namespace(&pod.namespace)
+    }
+
     /// Waits until something else is known than at the last call; for ever when nobody looks up any more.
     pub async fn changed(&mut self) {
         if self.store.changed().await.is_err() {

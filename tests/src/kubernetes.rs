@@ -81,6 +81,12 @@ impl Kubernetes {
         Ok(())
     }
 
+    /// Changes a Namespace, which is made where there is none of that name yet.
+    pub fn patch_namespace(&self, name: &str, patch: &Value) -> Result<()> {
+        self.ensure_namespace(name)?;
+        self.patch(&format!("/api/v1/namespaces/{name}"), patch)
+    }
+
     /// Makes a ServiceAccount with annotations, where there is none of that name yet.
     pub fn ensure_service_account(
         &self,

@@ -163,7 +163,10 @@ impl Handler {
             if let Some(answer) = self.for_anybody(asked) {
                 // Not worth the wait for a pod that is not known yet: there is no secret in it.
                 let pod = self.callers.find(caller);
-                let is_denied = pod.is_ok_and(|pod| self.imds_v1_of(&pod) == Ok(ImdsV1::Deny));
+                let is_denied = pod.is_ok_and(|pod| {
+                    let namespace = self.roles.namespace(&pod.namespace);
+                    self.imds_v1.for_pod(&pod).for_namespace(&namespace) == Ok(ImdsV1::Deny)
+                });
                 return if is_denied { page(StatusCode::UNAUTHORIZED) } else { answer };
             }
         }
@@ -178,7 +181,7 @@ impl Handler {
             return page(StatusCode::FORBIDDEN);
         }
         if !has_token {
-            match self.imds_v1_of(&pod) {
+            match self.imds_v1_of(&pod, deadline).await {
                 Ok(ImdsV1::Allow) => {}
                 Ok(ImdsV1::Deny) => return page(StatusCode::UNAUTHORIZED),
                 Err(missing) => return unavailable(&missing.to_string(), self.clock.now()),
@@ -206,8 +209,9 @@ impl Handler {
         }
     }
 
-    fn imds_v1_of(&self, pod: &Pod) -> Result<ImdsV1, Missing> {
-        self.imds_v1.for_pod(pod).for_namespace(&self.roles.facts(pod).namespace)
+    async fn imds_v1_of(&self, pod: &Pod, deadline: Instant) -> Result<ImdsV1, Missing> {
+        let namespace = self.roles.namespace_of(pod, deadline).await;
+        self.imds_v1.for_pod(pod).for_namespace(&namespace)
     }
 
     /// What is the same for whoever asks.

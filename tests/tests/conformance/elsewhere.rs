@@ -1,10 +1,11 @@
 //! Cases that need a clock that stands still, a real client, or a scene of their own: which test has them.
 
-/// Numbers of cases, the file and the test that holds them.
+/// Numbers of cases, the file (or the directory of it) and the test that holds them.
 type Held = (&'static [&'static str], &'static str, &'static str);
 
 const HANDLER: &str = "agent/src/metadata/handler/tests.rs";
-const BROKER: &str = "agent/src/credentials/broker/tests.rs";
+/// Below this directory.
+const BROKER: &str = "agent/src/credentials/broker";
 const SERVER: &str = "agent/src/metadata/server/tests.rs";
 const DOCUMENTS: &str = "agent/src/metadata/documents/tests.rs";
 const STS: &str = "agent/src/credentials/sts/tests.rs";
@@ -22,7 +23,7 @@ pub(super) const ELSEWHERE: &[Held] = &[
     (&["C20"], "tests/tests/watch.rs", "a_changed_annotation_changes_the_role"),
     (&["C21"], "tests/tests/watch.rs", "a_pod_that_gets_a_used_address_gets_nothing_else_with_it"),
     (&["I03", "E03", "F04"], CLIENTS, "every_client_finds_its_pods_role_and_region"),
-    (&["E02"], BROKER, "a_refusal_is_remembered_and_then_forgotten"),
+    (&["E02"], BROKER, "a_refusal_is_remembered_for_45_seconds_and_not_repeated_unasked"),
     (&["E05"], HANDLER, "a_slow_sts_is_answered_with_ask_again_and_its_answer_is_kept"),
     (&["E07", "F06"], BROKER, "credentials_that_have_ended_are_never_served"),
     (&["E09"], HANDLER, "a_pod_that_the_watch_knows_in_time_is_served"),
@@ -33,11 +34,7 @@ pub(super) const ELSEWHERE: &[Held] = &[
     (&["E15"], SERVER, "a_panic_is_that_requests_500_and_no_others"),
     (&["H09"], SERVER, "an_idle_connection_is_closed_after_a_minute_and_no_sooner"),
     (&["H11"], SERVER, "a_head_has_5_seconds_however_it_drips"),
-    (
-        &["F01", "F05"],
-        "agent/src/credentials/broker/schedule.rs",
-        "sessions_of_an_hour_or_more_are_refreshed_at_30_to_35_minutes_left",
-    ),
+    (&["F01", "F05"], BROKER, "sessions_of_an_hour_or_more_are_refreshed_at_30_to_35_minutes_left"),
     (&["B01", "B02", "B03", "B05"], REDIRECT, "every_way_to_the_metadata_service_is_redirected"),
     (&["B04"], "tests/tests/untouched.rs", "pods_reach_everything_but_the_metadata_service"),
     (&["K01", "K07"], CONTAINER, "sdks_get_their_pods_session_as_from_eks_own_agent"),

@@ -10,6 +10,7 @@ use podrole_tests::http::{LIST, Request, TOKEN_HEADER};
 use podrole_tests::pretend::metadata::Presented;
 use podrole_tests::pretend::node;
 use podrole_tests::wait;
+use serde_json::json;
 
 use super::{get, with_agent, with_pods};
 
@@ -190,6 +191,26 @@ fn a_list_of_paths_is_all_that_passes() -> Result<()> {
             )
         },
     )
+}
+
+#[test]
+fn a_namespace_can_take_all_but_the_role_from_its_pods() -> Result<()> {
+    with_pods(|scene| {
+        let patch = json!({ "metadata": { "labels": { "podrole.dev/metadata": "none" } } });
+        scene.cluster.kubernetes.patch_namespace("sealed", &patch)?;
+        let sealed = scene.cluster.pod("sealed").namespace("sealed").role("sealed").start()?;
+        sealed.wait_for_role("sealed")?;
+        check(
+            &sealed,
+            vec![
+                ("R01", get("/latest/meta-data/placement/availability-zone"), status(404)),
+                ("R04", get("/latest/dynamic/instance-identity/document"), status(404)),
+                ("L16", get("/latest/meta-data/"), body("iam/")),
+                ("L01", get(LIST), body("sealed")),
+            ],
+        )?;
+        check(&scene.web, region_and_more())
+    })
 }
 
 #[test]

@@ -4,6 +4,7 @@ use anyhow::Result;
 use podrole_tests::expect::{Expected, body, check, page, status};
 use podrole_tests::http::{Answer, LIST, METADATA, Request, TOKEN, TOKEN_HEADER, TOKEN_TTL};
 use podrole_tests::wait;
+use serde_json::json;
 
 use super::{get, with_agent, with_pods};
 
@@ -156,6 +157,15 @@ fn where_tokens_are_required_nothing_is_told_without_one() -> Result<()> {
         let answer = scene.web.ask(&get(LIST).header(TOKEN_HEADER, &token))?;
         assert_eq!((answer.status, answer.body.as_str()), (200, "web"));
         assert_eq!(scene.other.get(LIST)?.status, 200, "other pods are as before");
+        // And so can a namespace.
+        let annotations = json!({ "podrole.dev/imds-v1": "deny" });
+        let patch = json!({ "metadata": { "annotations": annotations } });
+        scene.cluster.kubernetes.patch_namespace("strict", &patch)?;
+        let strict = scene.cluster.pod("strict").namespace("strict").role("strict").start()?;
+        assert_eq!(strict.get(LIST)?.status, 401, "A06: the namespace's annotation");
+        let token = strict.token()?;
+        let answer = strict.ask(&get(LIST).header(TOKEN_HEADER, &token))?;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "strict"));
         Ok(())
     })
 }

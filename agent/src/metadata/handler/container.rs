@@ -54,7 +54,7 @@ impl Handler {
             Ok(pod) => pod,
             Err(unidentified) => return self.answer_to_nobody(unidentified),
         };
-        if let Some(refusal) = self.refuse_sender(&pod, &request.headers) {
+        if let Some(refusal) = self.refuse_sender(&pod, &request.headers, deadline).await {
             return refusal;
         }
         let grant = match self.roles.decided(&pod, deadline).await {
@@ -73,14 +73,19 @@ impl Handler {
     }
 
     /// The refusal of what somebody may have sent through the pod.
-    fn refuse_sender(&self, pod: &Arc<Pod>, headers: &HeaderMap) -> Option<Answer> {
+    async fn refuse_sender(
+        &self,
+        pod: &Arc<Pod>,
+        headers: &HeaderMap,
+        deadline: Instant,
+    ) -> Option<Answer> {
         if headers.contains_key(FORWARDED_FOR) {
             return Some(page(StatusCode::FORBIDDEN));
         }
         if headers.contains_key(AUTHORIZATION) {
             return None;
         }
-        match self.imds_v1_of(pod) {
+        match self.imds_v1_of(pod, deadline).await {
             Ok(ImdsV1::Allow) => None,
             Ok(ImdsV1::Deny) => Some(page(StatusCode::UNAUTHORIZED)),
             Err(missing) => Some(unavailable(&missing.to_string(), self.clock.now())),

@@ -23,7 +23,7 @@ impl Handler {
         path: &NodePath,
         deadline: Instant,
     ) -> Answer {
-        let reach = match reach(pod, &self.roles.facts(pod).namespace) {
+        let reach = match reach(pod, &self.roles.namespace_of(pod, deadline).await) {
             Ok(reach) => reach,
             Err(missing) => return unavailable(&missing.to_string(), self.clock.now()),
         };
@@ -43,7 +43,8 @@ impl Handler {
         has_role: bool,
         deadline: Instant,
     ) -> Answer {
-        let reach = reach(pod, &self.roles.facts(pod).namespace).unwrap_or(Reach::Nothing);
+        let reach =
+            reach(pod, &self.roles.namespace_of(pod, deadline).await).unwrap_or(Reach::Nothing);
         let found = match NodePath::new(&["meta-data"]) {
             Some(path) => self.node.read(&pod.uid, reach, version, &path, deadline).await,
             None => Ok(Found::Nothing),
