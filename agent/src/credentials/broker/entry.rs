@@ -163,6 +163,11 @@ impl Entry {
         matches!(self.state, State::Fetching | State::Refreshing { .. })
     }
 
+    /// Whether it is held or being fetched.
+    pub(super) fn is_there(&self) -> bool {
+        self.is_fetching() || matches!(self.state, State::Held { .. })
+    }
+
     /// What is held, while it may be served.
     pub(super) fn servable(&self, now: Now) -> Option<&Held> {
         match &self.state {
@@ -258,7 +263,9 @@ impl Entry {
             State::Refused { error, until, .. } if now.instant < *until => {
                 return waiter.answer(Err(error.clone()));
             }
-            State::Absent | State::Wanted { .. } | State::Refused { .. } => {
+            // Who asks again and again keeps its place.
+            State::Wanted { due } => *due = now.instant.min(*due),
+            State::Absent | State::Refused { .. } => {
                 self.state = State::Wanted { due: now.instant };
             }
             State::Fetching => {}

@@ -152,12 +152,13 @@ impl<S: Source> Owner<S> {
             assigned.parked.push((request, reply));
             return;
         };
-        let was_due = entry.due();
+        let wish = |entry: &Entry| (entry.due(), entry.rank(now).0);
+        let before = wish(entry);
         entry.ask(Waiter { pod, reply }, now, self.limiter.is_failing());
         if let Some(held) = entry.servable(now) {
             self.meters.left.observe(held.left(now).as_secs_f64());
         }
-        let is_new = entry.due() != was_due;
+        let is_new = wish(entry) != before;
         self.wake = entry.wake(now).map_or(self.wake, |wake| self.wake.min(wake));
         if is_new {
             self.look();
@@ -169,7 +170,7 @@ impl<S: Source> Owner<S> {
         let key = session.map(|request| self.key_of(request));
         let due = match prefetch {
             Prefetch::Now => Some(now.instant),
-            Prefetch::Spread => Some(self.next_place(now.instant)),
+            Prefetch::Spread => Some(self.next_place(key.as_ref(), now.instant)),
             Prefetch::No => None,
         };
         let assigned = self.pods.entry(pod.clone()).or_default();
@@ -207,7 +208,11 @@ impl<S: Source> Owner<S> {
         known.unwrap_or_else(|| Arc::new(request))
     }
 
-    fn next_place(&mut self, now: Instant) -> Instant {
+    /// A place among the prefetches that are spread out; what is there needs none.
+    fn next_place(&mut self, key: Option<&Key>, now: Instant) -> Instant {
+        if key.and_then(|key| self.sessions.get(key)).is_some_and(Entry::is_there) {
+            return now;
+        }
         let place = self.spread.max(now);
         self.spread = place + SPREAD.mul_f64(0.5 + self.chance.next());
         place

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::bench::{Bench, HOUR, MINUTE, bench, well};
+use super::bench::{Bench, HOUR, MINUTE, bench, down, well};
 use crate::credentials::broker::chance::Chance;
 use crate::credentials::broker::{Phase, Prefetch};
 
@@ -32,6 +32,29 @@ async fn a_pod_that_asks_goes_before_every_prefetch() {
     assert_eq!(bench.most_flying(), 8 + 1);
     bench.at(MINUTE).await;
     assert_eq!(bench.meters.held(), 101);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_asks_again_and_again_keeps_its_place() {
+    // The rate is all but gone; then the first asks every 50 ms, the others once.
+    let bench = bench(|at, name| {
+        let life = if name == "cause" && at < MINUTE { Err(down()) } else { Ok(HOUR) };
+        (Duration::from_millis(10), life)
+    });
+    bench.assign("cause", Prefetch::Now);
+    bench.at(MINUTE).await;
+    let names: Vec<String> = (0..60).map(|n| format!("pod-{n}")).collect();
+    for name in &names {
+        bench.assign(name, Prefetch::No);
+        let _ = bench.get_within(name, Duration::from_millis(1)).await;
+    }
+    while bench.call_of("pod-59").is_none() {
+        let _ = bench.get_within("pod-0", Duration::from_millis(50)).await;
+        bench.at(bench.elapsed() + Duration::from_millis(50)).await;
+        assert!(bench.elapsed() < HOUR, "the last was never asked for");
+    }
+    assert!(bench.call_of("pod-0") < bench.call_of("pod-1"));
+    assert!(bench.call_of("pod-1") < bench.call_of("pod-59"));
 }
 
 #[tokio::test(start_paused = true)]

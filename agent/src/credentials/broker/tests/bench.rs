@@ -164,6 +164,20 @@ impl Bench {
         answer
     }
 
+    /// As one who has less patience.
+    pub(super) async fn get_within(
+        &self,
+        name: &str,
+        patience: Duration,
+    ) -> Result<Answer, NoAnswer> {
+        self.broker.get(pod(name), request(name), Instant::now() + patience).await
+    }
+
+    /// When STS was first asked for this session.
+    pub(super) fn call_of(&self, name: &str) -> Option<Duration> {
+        self.calls().iter().find(|call| call.name == name).map(|call| call.at)
+    }
+
     /// What is left by the node's clock.
     pub(super) fn left(&self, credentials: &Credentials) -> Duration {
         credentials.expiration.duration_since(self.clock.now()).unwrap_or_default()
