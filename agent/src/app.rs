@@ -11,6 +11,7 @@ pub mod inspect;
 mod listen;
 mod metadata;
 mod node;
+mod own_base;
 mod unreachable;
 
 use std::pin::Pin;
@@ -30,6 +31,7 @@ pub use self::claim::ClaimError;
 pub use self::listen::ListenError;
 use self::listen::Sockets;
 use self::node::{Node, WayWatch};
+use self::own_base::own_base;
 
 use crate::callers::Callers;
 use crate::callers::fresh::Fresh;
@@ -158,6 +160,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let (host, meters) = (settings.host_network(), metrics.identities.clone());
     let callers = Callers::new(pods.clone(), identity, host.clone(), fresh.clone(), meters);
     measure(&mut node, &mut sources, &mut metrics, &callers);
+    let own_base = own_base(&sources.sts, &settings.rules.base);
     let (broker, broker_task) = Broker::new(sources, clock.clone(), metrics.sessions.clone());
     let (node_metadata, node_metadata_task) =
         metadata::connect(&settings.metadata, &kubernetes, &settings.node_name, &metrics);
@@ -186,7 +189,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         ("the broker", Box::pin(broker_task)),
         ("the node's metadata", node_metadata_task),
         ("the writer of Events", Box::pin(writer.run())),
-        ("the lookups of what roles depend on", Box::pin(lookups.run(std::future::pending()))),
+        ("the lookups of what roles depend on", Box::pin(lookups.run(own_base))),
     ];
     let metrics = Arc::new(metrics);
     let knowing =

@@ -30,6 +30,7 @@ const FIRST_OF_CHAIN: Duration = Duration::from_mins(15);
 const PACKED_WARNING: i32 = 80;
 
 /// The source `sts`.
+#[derive(Clone)]
 pub struct Sts {
     aws: Aws,
     client: Client,
