@@ -12,6 +12,7 @@ mod demo;
 mod fuzz;
 mod lines;
 mod linker;
+mod manifests;
 mod process;
 mod programs;
 mod rust_source;
@@ -44,6 +45,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Show podrole on a pretend node: three pods, real AWS clients
     Demo(demo::Arguments),
+    /// Write the manifests that are generated from the agent's types
+    Manifests,
     /// Check the repository's own rules
     Tidy,
     /// Count lines of code, room by room
@@ -67,6 +70,7 @@ fn run(Arguments { task }: Arguments) -> anyhow::Result<()> {
         Task::Test(arguments) => test::run(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Task::Demo(arguments) => demo::run(&workspace, &arguments),
+        Task::Manifests => manifests::run(&workspace),
         Task::Tidy => tidy::run(&workspace),
         Task::Lines => lines::run(&workspace),
     }

@@ -84,34 +84,36 @@ pub struct RoleAssociationSpec {
     /// The ARN of a role, mostly of another account, that is assumed with the first role's session: the
     /// pods have this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 20, max = 2048))]
+    #[schemars(with = "String", length(min = 20, max = 2048))]
     #[x_kube(validation = Rule::new(r"self.matches('^arn:aws(-[a-z-]+)?:iam::[0-9]{12}:role/([!-.0-~]+/)*[A-Za-z0-9_+=,.@-]{1,64}$')")
         .message("targetRoleArn must be a role's ARN, such as arn:aws:iam::123456789012:role/NAME"))]
     pub target_role_arn: Option<String>,
     /// The external id that the trust policy of the last role demands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 2, max = 1224))]
+    #[schemars(with = "String", length(min = 2, max = 1224))]
     #[x_kube(validation = Rule::new(r"self.matches('^[A-Za-z0-9_+=,.@:/-]+$')")
         .message("externalId must be of letters, digits and _+=,.@:/-"))]
     pub external_id: Option<String>,
     /// Session tags beside those that tell which pod it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 44))]
+    #[schemars(length(max = 44), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["key"]))]
     pub session_tags: Vec<SessionTag>,
     /// Whether no session tags are sent: for roles whose trust policy does not allow sts:TagSession.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "bool")]
     pub disable_session_tags: Option<bool>,
     /// Whether the session's tags stay with it when the pod's own code assumes another role. Each such role
     /// must trust sts:TagSession then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "bool")]
     pub transitive_session_tags: Option<bool>,
     /// How long a session lasts, in seconds, where it is not as the agent's --session-duration says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 900, max = 43200))]
+    #[schemars(with = "i64", range(min = 900, max = 43200))]
     pub duration_seconds: Option<i64>,
     /// A session policy (JSON), which takes rights of the role away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 2, max = 2048))]
+    #[schemars(with = "String", length(min = 2, max = 2048))]
     #[x_kube(validation = Rule::new("self.trim().startsWith('{') && self.trim().endsWith('}')")
         .message("policy must be a policy document: a JSON object"))]
     pub policy: Option<String>,

@@ -111,6 +111,15 @@ fn what_is_of_another_shape_is_refused_and_never_passed_over() {
     }
 }
 
+/// `cargo xtask manifests` writes it anew.
+#[test]
+fn the_manifest_is_that_of_the_definition() {
+    use kube::CustomResourceExt as _;
+    let manifest = include_str!("../../../../../deploy/crds/roleassociations.yaml");
+    let manifest: Value = serde_saphyr::from_str(manifest).unwrap();
+    assert_eq!(manifest, serde_json::to_value(RoleAssociation::crd()).unwrap());
+}
+
 #[test]
 fn the_fields_are_those_of_the_definition() {
     use kube::CustomResourceExt as _;
