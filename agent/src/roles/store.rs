@@ -48,8 +48,8 @@ pub enum News {
     Listed(Option<Box<str>>, Vec<Record>),
     /// An association is new or changed.
     Applied(Record),
-    /// An association is gone, by its UID.
-    Deleted(Box<str>),
+    /// An association is gone, by its UID, or names the namespace no longer.
+    Deleted(Option<Box<str>>, Box<str>),
     /// There is no such resource as associations.
     NotInstalled,
     /// The account and partition of the agent's own identity.
@@ -126,7 +126,9 @@ impl Store {
                 self.coverage = Coverage { everywhere: true, ..Coverage::default() };
             }
             News::Applied(record) => self.associations.put(record),
-            News::Deleted(uid) => self.associations.remove(&uid),
+            News::Deleted(namespace, uid) => {
+                self.associations.remove(namespace.as_deref(), &uid);
+            }
             News::NotInstalled => {
                 self.associations = Index::default();
                 self.coverage = Coverage { everywhere: true, ..Coverage::default() };

@@ -42,15 +42,18 @@ pub struct Index {
 impl Index {
     /// Takes in a new or changed association, which may have named another namespace before.
     pub fn put(&mut self, record: Record) {
-        self.remove(&record.uid);
+        self.remove(None, &record.uid);
         let records = self.namespaces.entry(record.namespace.clone()).or_default();
         records.insert(record.uid.clone(), Arc::new(record));
     }
 
-    /// Takes one away.
-    pub fn remove(&mut self, uid: &str) {
-        self.namespaces.retain(|_, records| {
-            records.remove(uid);
+    /// Takes one away, or only from a namespace: the watches of two namespaces may tell of a move in either
+    /// order.
+    pub fn remove(&mut self, namespace: Option<&str>, uid: &str) {
+        self.namespaces.retain(|name, records| {
+            if namespace.is_none_or(|namespace| **name == *namespace) {
+                records.remove(uid);
+            }
             !records.is_empty()
         });
     }
@@ -149,7 +152,7 @@ mod tests {
         assert_eq!(conflicts.len(), 1);
         assert_eq!(&*conflicts[0].loser.association.name, "new");
         assert_eq!(&*conflicts[0].winner.association.name, "old");
-        index.remove("uid-old");
+        index.remove(None, "uid-old");
         assert_eq!(found(&index, "cart").as_deref(), Some("new"));
     }
 
@@ -165,6 +168,8 @@ mod tests {
         let moved = Record { namespace: "other".into(), ..record("a", "cart", 5) };
         index.put(moved);
         assert_eq!(found(&index, "cart"), None);
+        assert!(index.find("other", "cart").is_some());
+        index.remove(Some("shop"), "uid-a");
         assert!(index.find("other", "cart").is_some());
     }
 

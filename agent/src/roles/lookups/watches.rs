@@ -85,7 +85,8 @@ impl Watches {
                     None => continue,
                 },
                 Ok(watcher::Event::Delete(object)) => {
-                    Ok(News::Deleted(object.metadata.uid.unwrap_or_default().into()))
+                    let uid = object.metadata.uid.unwrap_or_default().into();
+                    Ok(News::Deleted(namespace.clone(), uid))
                 }
                 Err(error) => Err(failure(&error)),
             };

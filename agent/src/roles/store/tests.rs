@@ -70,7 +70,7 @@ fn associations_are_absent_where_there_is_no_such_resource() {
 fn the_whole_list_tells_of_every_namespace() {
     let mut store = heard([News::Listed(None, vec![record("web")])]);
     assert!(matches!(store.facts(&pod()).association, Known::There(_)));
-    store.hear(News::Deleted("web".into()));
+    store.hear(News::Deleted(None, "web".into()));
     assert_eq!(store.facts(&pod()).association, Known::Absent);
     store.hear(News::Applied(record("new")));
     assert!(matches!(store.facts(&pod()).association, Known::There(_)));
