@@ -3,6 +3,7 @@
 //! The server is the pretend one, or a real kube-apiserver with etcd where `KUBEBUILDER_ASSETS` names
 //! the directory of their binaries.
 
+mod objects;
 mod real;
 mod server;
 

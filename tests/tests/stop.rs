@@ -17,8 +17,7 @@ fn an_open_request_is_finished_and_the_redirect_stays() -> Result<()> {
         let pod = cluster.pod("web").role("web").start()?;
         assert!(pod.node_credentials()?.is_some());
         cluster.sts.behave("web", Way::Normal, Duration::from_millis(600))?;
-        // Not fetched ahead: the one request at STS is that of the pod's open one.
-        let mut agent = cluster.agent().set("--prefetch", "off").start()?;
+        let mut agent = cluster.agent().start()?;
         let leaks = cluster.metadata.requests_of_pods()?;
         let answer = thread::scope(|scope| {
             let open = scope.spawn(|| pod.get(&format!("{LIST}web")));

@@ -17,6 +17,7 @@ mod patch;
 pub mod resource;
 mod review;
 mod route;
+mod schema;
 mod selection;
 mod shape;
 mod store;
@@ -173,6 +174,8 @@ impl Server {
         let body = &request.body;
         let mut store = self.shared.store();
         let store = &mut *store;
+        let definition = schema::definition(store, objects.resource)?;
+        let objects = &Objects { definition, ..objects.clone() };
         let (status, object) = match (request.method(), objects.name.as_deref()) {
             (&Method::GET, name) if query.watch => {
                 return watch::open(

@@ -58,7 +58,7 @@ impl Query {
     ) -> Result<Selection, Failure> {
         let namespace = objects.namespace.as_deref();
         let (fields, labels) = (&self.field_selector, &self.label_selector);
-        Selection::read(objects.resource, namespace, name, fields, labels)
+        Selection::read(objects, namespace, name, fields, labels)
     }
 }
 

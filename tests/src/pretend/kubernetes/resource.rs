@@ -102,6 +102,16 @@ pub const RESOURCES: &[Resource] = &[
         ],
     },
     Resource {
+        group: "apiextensions.k8s.io",
+        version: "v1",
+        plural: "customresourcedefinitions",
+        kind: "CustomResourceDefinition",
+        namespaced: false,
+        has_status: true,
+        selectable: &[],
+    },
+    // Served once its definition is there.
+    Resource {
         group: "podrole.dev",
         version: "v1alpha1",
         plural: "roleassociations",

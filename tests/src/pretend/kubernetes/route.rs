@@ -1,5 +1,9 @@
 //! Which request a path makes.
 
+use std::sync::Arc;
+
+use serde_json::Value;
+
 use super::resource::Resource;
 
 /// What a path leads to.
@@ -16,12 +20,14 @@ pub(super) enum Route {
 }
 
 /// Objects of one resource, or one of them.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Objects {
     pub(super) resource: &'static Resource,
     pub(super) namespace: Option<String>,
     pub(super) name: Option<String>,
     pub(super) subresource: Option<Subresource>,
+    /// The definition of a custom resource, as the store has it.
+    pub(super) definition: Option<Arc<Value>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +97,13 @@ impl Route {
             let placed = namespace.is_some() == resource.namespaced;
             let all_namespaces = namespace.is_none() && name.is_none();
             let name = name.map(str::to_owned);
-            (placed || all_namespaces).then_some(Objects { resource, namespace, name, subresource })
+            (placed || all_namespaces).then_some(Objects {
+                resource,
+                namespace,
+                name,
+                subresource,
+                definition: None,
+            })
         };
         find().map_or(Self::Unknown, Self::Objects)
     }

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::failure::Failure;
-use super::resource::Resource;
+use super::route::Objects;
+use super::schema;
 
 /// What a list or watch is restricted to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,7 +25,7 @@ enum Requirement {
 impl Selection {
     /// Reads selectors as they stand in the query; a single object is selected by its name.
     pub(super) fn read(
-        resource: &Resource,
+        objects: &Objects,
         namespace: Option<&str>,
         name: Option<&str>,
         field_selector: &str,
@@ -34,7 +35,7 @@ impl Selection {
         for field in &fields {
             match field {
                 Requirement::Is { key, .. } | Requirement::IsNot { key, .. }
-                    if is_selectable(resource, key) => {}
+                    if is_selectable(objects, key) => {}
                 Requirement::Is { key, .. } | Requirement::IsNot { key, .. } => {
                     return Err(Failure::bad_request(format!("field label not supported: {key}")));
                 }
@@ -112,8 +113,10 @@ fn unreadable(selector: &str) -> Failure {
     Failure::bad_request(format!("unable to parse requirement: {selector}"))
 }
 
-fn is_selectable(resource: &Resource, key: &str) -> bool {
+fn is_selectable(Objects { resource, definition, .. }: &Objects, key: &str) -> bool {
+    let custom = definition.as_ref();
     key == "metadata.name"
+        || custom.is_some_and(|definition| schema::is_selectable(definition, key))
         || (key == "metadata.namespace" && resource.namespaced)
         || resource.selectable.contains(&key)
 }
@@ -134,10 +137,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::pretend::kubernetes::resource::Resource;
 
     fn select(fields: &str, labels: &str) -> Result<Selection, Failure> {
-        let pods = Resource::find("", "v1", "pods").unwrap();
-        Selection::read(pods, Some("shop"), None, fields, labels)
+        let pods = Objects {
+            resource: Resource::find("", "v1", "pods").unwrap(),
+            namespace: None,
+            name: None,
+            subresource: None,
+            definition: None,
+        };
+        Selection::read(&pods, Some("shop"), None, fields, labels)
     }
 
     #[test]

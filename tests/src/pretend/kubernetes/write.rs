@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::resource::Resource;
 use super::route::{Objects, Subresource};
 use super::store::Store;
-use super::{patch as patches, validation};
+use super::{patch as patches, schema, validation};
 use crate::pretend::random;
 
 /// What nobody but the server writes.
@@ -40,6 +40,9 @@ pub(super) fn create(store: &mut Store, objects: &Objects, body: &[u8]) -> Resul
     let name = choose_name(&object["metadata"])?;
     validation::name(resource, &name)?;
     validation::content(resource, &name, &object)?;
+    if let Some(definition) = &objects.definition {
+        schema::shape(definition, resource, &name, &mut object)?;
+    }
     if object["metadata"]["resourceVersion"].as_str().is_some_and(|it| !it.is_empty()) {
         let message = "resourceVersion should not be set on objects to be created";
         return Err(Failure::bad_request(message));
@@ -189,6 +192,9 @@ fn update(
         }
         None => {
             validation::content(resource, name, &new)?;
+            if let Some(definition) = &objects.definition {
+                schema::shape(definition, resource, name, &mut new)?;
+            }
             for key in SERVERS_OWN {
                 carry_over(&old["metadata"], &mut new["metadata"], key);
             }
