@@ -36,7 +36,8 @@ use self::own_base::own_base;
 use crate::callers::Callers;
 use crate::callers::fresh::Fresh;
 use crate::callers::pods::Index;
-use crate::callers::watch::Watch;
+use crate::callers::snapshot::Snapshot;
+use crate::callers::watch::{Remembered, Watch};
 use crate::clock::Clock;
 use crate::credentials::Broker;
 use crate::credentials::aws::{Aws, ConfigError};
@@ -164,7 +165,10 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let (broker, broker_task) = Broker::new(sources, clock.clone(), metrics.sessions.clone());
     let (node_metadata, node_metadata_task) =
         metadata::connect(&settings.metadata, &kubernetes, &settings.node_name, &metrics);
-    let watch = watch(&settings, kubernetes.clone(), fresh, index);
+    let snapshot = Snapshot::new(&settings.state_dir, &settings.node_name);
+    let remembered = Remembered::load(&snapshot, node.pods.clone());
+    let watch = watch(&settings, kubernetes.clone(), fresh, remembered, index);
+    let snapshot = snapshot.follow(pods.clone());
     let (roles, lookups) = roles_of(settings.rules, &kubernetes, pods.clone(), &events);
     node.hold_host_pods(pods, roles.clone(), host)?;
     let handler = Handler {
@@ -187,6 +191,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let tasks: Vec<(_, Task)> = vec![
         ("the key of tokens", Box::pin(rotation.run())),
         ("the broker", Box::pin(broker_task)),
+        ("the snapshot of pods", Box::pin(snapshot)),
         ("the node's metadata", node_metadata_task),
         ("the writer of Events", Box::pin(writer.run())),
         ("the lookups of what roles depend on", Box::pin(lookups.run(own_base))),
@@ -201,6 +206,7 @@ fn watch(
     settings: &Settings,
     client: kube::Client,
     fresh: Fresh,
+    remembered: Remembered,
     index: channel::Sender<Index>,
 ) -> Watch {
     Watch {
@@ -209,6 +215,7 @@ fn watch(
         annotations: settings.rules.keys.of_pods().map(str::to_owned).collect(),
         labels: settings.rules.labels_of_pods().map(str::to_owned).collect(),
         fresh,
+        remembered,
         index,
     }
 }

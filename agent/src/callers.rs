@@ -11,6 +11,7 @@ pub(crate) mod fuzz;
 pub mod host_network;
 pub mod pod_key;
 pub mod pods;
+pub mod snapshot;
 mod throttle;
 mod unreachable;
 pub mod watch;

@@ -291,6 +291,8 @@ impl Pod {
 }
 
 #[cfg(test)]
+mod size;
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::pin::pin;
+use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1 as core;
@@ -11,17 +12,20 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch as channel;
+use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use crate::report::Chain;
 
 use self::list::Lister;
+pub use self::remembered::Remembered;
 use super::fresh::Fresh;
 use super::pod_key::PodKey;
 use super::pods::{Change, Event, Index, Pod, PodUid, ProjectedToken};
 
 mod list;
 pub mod location;
+mod remembered;
 
 /// Only these fields are decoded; all others are skipped while the answer is read.
 type Watched = Object<Spec, Status>;
@@ -105,9 +109,14 @@ pub struct Watch {
     pub labels: HashSet<String>,
     /// Who asks for a list.
     pub fresh: Fresh,
+    /// The pods that are taken for known until the API server tells of them.
+    pub remembered: Remembered,
     /// The index, whose only writer this is.
     pub index: channel::Sender<Index>,
 }
+
+/// How long the API server may take to list this node's pods before those count that are remembered.
+const UNREACHABLE_AFTER: Duration = Duration::from_secs(2);
 
 /// On the mirror of a static pod, by kubelet: the hash of that pod's configuration (Kubernetes,
 /// `pkg/kubelet/types/pod_update.go`).
@@ -119,7 +128,7 @@ impl Watch {
     /// Runs for ever: reconnects, resumes after 410 Gone and backs off by itself. `on_change` is told
     /// of each change, in order, after the index has it.
     pub async fn run(self, mut on_change: impl FnMut(&Change)) {
-        let Self { client, node_name, annotations, labels, fresh, index } = self;
+        let Self { client, node_name, annotations, labels, fresh, mut remembered, index } = self;
         let kept = Kept { annotations, labels };
         let pods = ApiResource::erase::<core::Pod>(&());
         let api: Api<Watched> = Api::all_with(client, &pods);
@@ -128,6 +137,7 @@ impl Watch {
         let mut lister = Lister::new(api.clone(), &of_node, fresh);
         let mut listing = Vec::new();
         let mut failing = false;
+        let mut unanswered = pin!(sleep(UNREACHABLE_AFTER));
         let mut events = watcher(api, config).default_backoff().boxed();
         loop {
             let event = tokio::select! {
@@ -139,9 +149,18 @@ impl Watch {
                             warn!(error = %Chain(&error), "the watch on this node's pods is interrupted; trying again");
                         }
                         failing = true;
+                        if let Some(event) = remembered.take() {
+                            tell(&index, event, &mut on_change);
+                        }
                         continue;
                     }
                 },
+                () = &mut unanswered, if !remembered.is_empty() => {
+                    if let Some(event) = remembered.take() {
+                        tell(&index, event, &mut on_change);
+                    }
+                    continue;
+                }
                 event = lister.next(&index, &kept) => {
                     tell(&index, event, &mut on_change);
                     continue;
@@ -152,6 +171,9 @@ impl Watch {
             }
             let Some(event) = translate(event, &mut listing, &kept) else { continue };
             lister.is_overtaken_by(&event);
+            if matches!(event, Event::Listed(_)) {
+                remembered.forget();
+            }
             tell(&index, event, &mut on_change);
         }
     }

@@ -58,7 +58,7 @@ pub struct AgentArguments {
     #[command(flatten)]
     pub kernel: KernelArguments,
 
-    /// For what must survive a restart: the key of IMDSv2 tokens
+    /// For what must survive a restart: the key of IMDSv2 tokens, and who this node's pods are
     #[arg(
         long,
         env = "PODROLE_STATE_DIR",
