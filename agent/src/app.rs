@@ -2,6 +2,7 @@
 //! the programs and lives until told to stop.
 
 mod answers;
+mod api_server;
 mod assign;
 mod attach;
 mod check;
@@ -108,9 +109,8 @@ impl Edges {
     /// Where the environment does not say how to reach them. That they answer is not needed yet.
     pub async fn connect(settings: &Settings) -> Result<Self, Error> {
         let clock = Clock::system();
-        let kubernetes = kube::Client::try_default()
-            .await
-            .map_err(|error| Error::Kubernetes(Box::new(error)))?;
+        let kubernetes =
+            api_server::connect().await.map_err(|error| Error::Kubernetes(Box::new(error)))?;
         let aws = Aws::from_environment().await?;
         let requests = settings.plan.token_requests.then(|| TokenRequests::new(kubernetes.clone()));
         let kubelet = settings.kubelet_dir.clone();

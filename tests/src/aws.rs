@@ -22,6 +22,10 @@ use crate::wait;
 pub const STS_ADDRESS: &str = "10.0.0.1:8080";
 /// As clients take it.
 pub const STS_URL: &str = "http://10.0.0.1:8080";
+/// Where a proxy between the node and AWS listens.
+const PROXY_ADDRESS: &str = "10.0.0.1:3128";
+/// As clients take it.
+pub const PROXY_URL: &str = "http://10.0.0.1:3128";
 /// Where the real metadata service listens.
 const METADATA_ADDRESSES: [&str; 2] = ["169.254.169.254:80", "[fd00:ec2::254]:80"];
 
@@ -51,6 +55,14 @@ impl Sts {
     pub fn start(place: &Place, directory: &Path) -> Result<Self> {
         let log = directory.join("sts.requests");
         let process = start(place, "sts", &[STS_ADDRESS], directory, &log)?;
+        Ok(Self { _process: process, place: place.clone(), log })
+    }
+
+    /// Starts one that is reached as an HTTP proxy is: whatever it is asked for by a whole URL, it answers
+    /// itself.
+    pub fn start_as_proxy(place: &Place, directory: &Path) -> Result<Self> {
+        let log = directory.join("proxy.requests");
+        let process = start(place, "sts", &[PROXY_ADDRESS], directory, &log)?;
         Ok(Self { _process: process, place: place.clone(), log })
     }
 

@@ -42,6 +42,9 @@ pub use session::read_token;
 /// `Version` of the only API that STS ever had.
 const API_VERSION: &str = "2011-06-15";
 
+/// How the names of roles begin whose trust policy lacks `sts:TagSession`: with tags, they are refused.
+pub const UNTAGGABLE: &str = "untaggable";
+
 const WITH_WEB_IDENTITY: &str = "AssumeRoleWithWebIdentity";
 
 /// What the log says of a request beyond [`super::log::Entry`].
@@ -230,7 +233,8 @@ impl State {
     ) -> Result<answer::Result, Refusal> {
         let limits = Limits { role_chaining: caller.is_role, inherited: &caller.transitive_tags() };
         let checked = check::assume_role(asked, &limits)?;
-        if matches!(line.behaviour.answer, Way::AccessDenied) {
+        let tags_denied = checked.role.name.starts_with(UNTAGGABLE) && !asked.tags.is_empty();
+        if tags_denied || matches!(line.behaviour.answer, Way::AccessDenied) {
             return Err(Refusal::access_denied(&caller.arn, &checked.role));
         }
         self.serial += 1;

@@ -3,8 +3,8 @@
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
+use kube::Api;
 use kube::api::PostParams;
-use kube::{Api, Client};
 
 use super::Finding;
 use crate::report::Chain;
@@ -61,7 +61,7 @@ const RIGHTS: [Right; 5] = [
 
 /// Asks for each right that the agent uses, with the identity that this command has.
 pub(super) async fn rights() -> Vec<Finding> {
-    let client = match Client::try_default().await {
+    let client = match crate::app::api_server::connect().await {
         Ok(client) => client,
         Err(error) => {
             let mend =

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Client};
+use kube::Api;
 use rustix::io::Errno;
 
 use super::super::inspect::Ready;
@@ -77,7 +77,7 @@ async fn find(namespace: &str, name: &str) -> Result<Found, Finding> {
         let mend = "is the API server reachable, and may this user get pods?";
         Finding::bad(CHECK, Chain(&error).to_string(), mend)
     };
-    let client = Client::try_default().await.map_err(failed)?;
+    let client = crate::app::api_server::connect().await.map_err(failed)?;
     let pod = Api::<Pod>::namespaced(client, namespace).get_opt(name).await.map_err(failed)?;
     let Some(Pod { metadata, spec, .. }) = pod else {
         let mend = format!("see `kubectl get pods --namespace {namespace}`");
