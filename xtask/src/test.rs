@@ -22,15 +22,15 @@ pub(crate) struct Arguments {
     /// Also ask the advisory database about our dependencies
     #[arg(long)]
     advisories: bool,
-    /// Run the clients in C++, Go and Java too, for which 500 MB are downloaded
+    /// Leave out the clients in C++, Go and Java, for which 500 MB are downloaded
     #[arg(long)]
-    all_clients: bool,
+    light_clients: bool,
     /// Run only tests whose names hold one of these words, and no checks
     filter: Vec<String>,
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let Arguments { skip_kernel, advisories, all_clients, filter } = arguments;
+    let Arguments { skip_kernel, advisories, light_clients, filter } = arguments;
     if !skip_kernel && !debian::is_root() {
         bail!("the kernel tests need root: run this as root, or with --skip-kernel");
     }
@@ -52,7 +52,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         steps.step("fuzzing", || fuzz::all(workspace, &programs, FUZZ_SECONDS))?;
     }
     if !skip_kernel {
-        let which = if *all_clients { Which::All } else { Which::Light };
+        let which = if *light_clients { Which::Light } else { Which::All };
         let clients = steps.step("AWS clients", || clients::install(workspace, which))?;
         let run = || suites::kernel(workspace, &programs, &agent, &clients, filter);
         steps.step("kernel tests", run)?;
@@ -65,8 +65,8 @@ fn left_out(arguments: &Arguments) -> String {
     let mut left = Vec::new();
     if arguments.skip_kernel {
         left.push("THE KERNEL TESTS (--skip-kernel)");
-    } else if !arguments.all_clients {
-        left.push("CLIENTS IN C++, GO AND JAVA (--all-clients)");
+    } else if arguments.light_clients {
+        left.push("CLIENTS IN C++, GO AND JAVA (--light-clients)");
     }
     if !arguments.filter.is_empty() {
         left.push("CHECKS, TESTS OF OTHER NAMES");

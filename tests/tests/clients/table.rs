@@ -22,7 +22,7 @@ Each of these runs unmodified in a pod of the test
 find no credentials then, which is what denying it means. Where the test asks a client for its region, it
 finds the node's, with both.
 
-This file is written by that test: `PODROLE_WRITE_DOCS=1 cargo xtask test --all-clients clients`.
+This file is written by that test: `PODROLE_WRITE_DOCS=1 cargo xtask test clients`.
 
 In the column of requests `~` stands for `/latest/meta-data/iam/security-credentials`. They are those
 that the client sent to a metadata service without podrole, for credentials and then for the region. The time is from the client's first call to its credentials, once, in a debug build of podrole on
@@ -93,7 +93,10 @@ fn short(target: &str) -> String {
 /// Every row of the file that is about a client that ran must be as it ran.
 pub(crate) fn write_or_compare(rows: &[Row]) -> Result<()> {
     if std::env::var_os(VARIABLE).is_some() {
-        ensure!(rows.len() == clients::ALL.len(), "not all clients are there: --all-clients");
+        ensure!(
+            rows.len() == clients::ALL.len(),
+            "not all clients are there: --light-clients leaves some out"
+        );
         let mut text = HEAD.to_owned();
         for row in rows {
             writeln!(text, "{}", row.line())?;

@@ -1,7 +1,7 @@
 //! How often this node asks AWS: a token bucket whose rate falls by half when AWS throttles or fails
 //! and grows by steps while it answers (AIMD, as TCP does). Pure.
 //!
-//! Its own, because the rate moves: `governor` fixes a quota when a limiter is made.
+//! Its own, because the rate moves: the crate `governor` fixes a quota when a limiter is made.
 
 use std::time::Duration;
 
