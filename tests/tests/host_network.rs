@@ -65,7 +65,10 @@ fn mapped_host_network_pods_have_roles_of_their_own_and_others_are_the_node() ->
         web.annotate(ROLE_ANNOTATION, None)?;
         until_node(&web)?;
         plain.annotate(ROLE_ANNOTATION, Some(&role_arn("late")))?;
-        plain.wait_for_role("late")?;
+        // Until the agent is told of it, the pod is the node.
+        wait::until_true("a role of its own", || {
+            Ok(plain.listed_role().is_ok_and(|role| role.as_deref() == Some("late")))
+        })?;
         Ok(())
     })
 }

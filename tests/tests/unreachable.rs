@@ -40,6 +40,11 @@ fn a_pod_that_a_policy_cuts_off_has_an_event_that_says_so() -> Result<()> {
         ensure!(note.contains("NetworkPolicy"), "{note}");
         ensure!(note.contains("podrole check --pod shop/blocked"), "{note}");
         ensure!(cluster.kubernetes.events("shop")?.len() == 1, "the other pod is well");
+        let socket = cluster.socket().display().to_string();
+        let explain = |pod| cluster.podrole(&["explain", pod, "--socket", &socket]);
+        let said = explain("shop/blocked")?.text();
+        ensure!(said.contains("did not arrive"), "{said}");
+        ensure!(!explain("shop/served")?.text().contains("did not arrive"));
         Ok(())
     })
 }

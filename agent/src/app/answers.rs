@@ -142,6 +142,12 @@ impl Knowing {
         let told_by = format!("the agent on {}", self.node);
         let about = About { told_by: &told_by, plan: &self.plan, known };
         let mut explanation = compose(pod, &self.roles.trace(pod), about);
+        explanation.unreachable = self.callers.unreachable(&pod.uid).map(|unreachable| {
+            let (lost, ago) = (unreachable.connections, unreachable.last.elapsed().as_secs());
+            format!(
+                "{lost} connections of this pod to the metadata service did not arrive, the last {ago} s ago: `podrole check --pod {pod}` on its node says where they stop"
+            )
+        });
         let sessions = self.broker.states().await;
         if let Some(session) = sessions.iter().find(|session| session.pod == pod.uid) {
             explanation.session = session_status(session);

@@ -38,6 +38,9 @@ pub struct Explanation {
     /// The pod's session on its node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionStatus>,
+    /// What of the pod did not arrive, and how to find out why.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unreachable: Option<String>,
     /// What to do about the last failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
@@ -151,6 +154,9 @@ impl Show for Explanation {
         if let Some(session) = &self.session {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "\nSession on the node: {session}");
+        }
+        if let Some(unreachable) = &self.unreachable {
+            let _ = writeln!(text, "\n{}", paint.bad(unreachable));
         }
         if let Some(advice) = &self.advice {
             let _ = writeln!(text, "{advice}");

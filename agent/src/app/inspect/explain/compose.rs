@@ -53,6 +53,7 @@ pub fn compose(pod: &Pod, trace: &Trace, about: About<'_>) -> Explanation {
             .map(|trust| TrustPolicy { role: trust.role.map(Into::into), policy: trust.policy })
             .collect(),
         session: None::<SessionStatus>,
+        unreachable: None,
         advice: None,
     }
 }
