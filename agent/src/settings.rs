@@ -2,6 +2,7 @@
 
 mod arguments;
 mod callers;
+mod container;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod inspect;
@@ -21,6 +22,7 @@ pub use self::arguments::{
     LogArguments, SelfTestArguments,
 };
 pub use self::callers::{CallerArguments, CallerSettings, IdentityMode};
+pub use self::container::{Container, ContainerError, Elsewhere};
 pub use self::inspect::{
     CheckArguments, ExplainArguments, InspectArguments, Output, OutputArguments, PodName,
     SocketArguments,

@@ -132,7 +132,7 @@ impl Kubernetes {
         uid.map(str::to_owned).context("the server gave a pod without UID")
     }
 
-    /// Makes a Namespace or a ServiceAccount, or gives the one that is there these annotations.
+    /// Makes a Namespace, a ServiceAccount or a `DaemonSet`, or changes the one that is there to this.
     ///
     /// # Errors
     /// Where it is of another kind.
@@ -144,6 +144,10 @@ impl Kubernetes {
             (Some("ServiceAccount"), Some(namespace)) => {
                 self.ensure_namespace(namespace)?;
                 format!("/api/v1/namespaces/{namespace}/serviceaccounts")
+            }
+            (Some("DaemonSet"), Some(namespace)) => {
+                self.ensure_namespace(namespace)?;
+                format!("/apis/apps/v1/namespaces/{namespace}/daemonsets")
             }
             _ => anyhow::bail!("not applied by the harness: {object}"),
         };

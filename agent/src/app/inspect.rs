@@ -1,5 +1,6 @@
 //! The commands that ask the agent of this node, and how their answers look.
 
+mod by_settings;
 pub mod explain;
 mod remote;
 pub mod status;

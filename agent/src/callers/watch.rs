@@ -235,6 +235,16 @@ fn trim(pod: Watched, kept: &Kept) -> Option<Pod> {
     })
 }
 
+/// What is kept of `pod`; none of what is no pod of an API server.
+pub(crate) fn trimmed(
+    pod: &core::Pod,
+    annotations: HashSet<String>,
+    labels: HashSet<String>,
+) -> Option<Pod> {
+    let watched = serde_json::from_value(serde_json::to_value(pod).ok()?).ok()?;
+    trim(watched, &Kept { annotations, labels })
+}
+
 /// Of what is marked as the mirror of a static pod, how kubelet names that pod's cgroup.
 pub(crate) fn mirrored(annotations: Option<&BTreeMap<String, String>>) -> Option<PodKey> {
     let annotations = annotations?;

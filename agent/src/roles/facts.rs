@@ -51,6 +51,8 @@ pub enum Cause {
     Forbidden,
     /// The API server gives errors.
     Failing,
+    /// The API server refuses to tell whoever runs `podrole explain` away from the node.
+    Withheld,
 }
 
 /// What is not known, and why.
@@ -145,6 +147,9 @@ impl fmt::Display for Missing {
                     f,
                     "{subject} cannot be told: podrole's ClusterRole must allow list and watch"
                 )
+            }
+            Cause::Withheld => {
+                write!(f, "{subject} cannot be told: you have no right to read it")
             }
             Cause::Failing => write!(f, "{subject} cannot be told: the API server gives errors"),
         }

@@ -214,11 +214,7 @@ impl<O: Outside> Lookups<O> {
 
     fn miss(&mut self, key: &Key, failure: &Failure) {
         let cause = self.say(key.plural(), failure);
-        self.store.send_modify(|store| match key {
-            Key::Namespace(name) => store.miss_namespace(name, cause),
-            Key::ServiceAccount(namespace, name) => store.miss_account(namespace, name, cause),
-            Key::Associations(namespace) => store.miss_associations(namespace.as_deref(), cause),
-        });
+        self.store.send_modify(|store| miss(store, key, cause));
     }
 
     /// Says what fails, once.
@@ -312,6 +308,14 @@ fn look_after<O: Outside>(outside: &O, wait: Duration) -> Looking {
         sleep(wait).await;
         look.await
     })
+}
+
+fn miss(store: &mut Store, key: &Key, cause: Cause) {
+    match key {
+        Key::Namespace(name) => store.miss_namespace(name, cause),
+        Key::ServiceAccount(namespace, name) => store.miss_account(namespace, name, cause),
+        Key::Associations(namespace) => store.miss_associations(namespace.as_deref(), cause),
+    }
 }
 
 fn forget(store: &mut Store, key: &Key) {

@@ -161,7 +161,11 @@ impl Server {
             Route::Health => Ok(Outcome::answer(StatusCode::OK, "text/plain", "ok")),
             Route::Version => Ok(json(StatusCode::OK, &discovery::version())),
             Route::Discovery(path) => Ok(json(StatusCode::OK, &discovery::document(path)?)),
-            Route::AccessReview => Ok(json(StatusCode::CREATED, &review::access(&request.body)?)),
+            Route::AccessReview => {
+                let denied = self.behaviour().denied.clone();
+                let review = review::access(&request.body, denied.as_deref())?;
+                Ok(json(StatusCode::CREATED, &review))
+            }
             Route::Objects(objects) => self.objects(request, objects),
             Route::Unknown => Err(Failure::no_such_path()),
         }

@@ -13,7 +13,7 @@ use super::{has_leak, hold_watches, with_lag};
 const BUDGET: Duration = Duration::from_secs(1);
 
 fn pods(answer: Way, delay_ms: u64) -> Behaviour {
-    Behaviour { answer, delay_ms, resource: Some("pods".to_owned()) }
+    Behaviour { answer, delay_ms, resource: Some("pods".to_owned()), ..Behaviour::default() }
 }
 
 #[test]

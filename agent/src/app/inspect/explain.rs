@@ -20,6 +20,9 @@ use crate::credentials::trust::Policy;
 pub struct Explanation {
     /// Whose word this is.
     pub told_by: String,
+    /// What whoever tells does not know.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub unknown: Vec<String>,
     /// The pod.
     pub pod: PodFacts,
     /// What is decided.
@@ -138,12 +141,14 @@ impl Show for Explanation {
         let PodFacts { namespace, name, uid, service_account, host_network } = &self.pod;
         let network = if *host_network { "the node's" } else { "its own" };
         let mut text = format!("Pod {namespace}/{name}: {}\n\n", self.headline(paint));
-        text += &pairs(&[
+        let mut about = vec![
             ("ServiceAccount", service_account.clone()),
             ("UID", uid.clone()),
             ("Network", network.to_owned()),
             ("Told by", self.told_by.clone()),
-        ]);
+        ];
+        about.extend(self.unknown.iter().map(|what| ("Not known", what.clone())));
+        text += &pairs(&about);
         let rules = self.rules.iter().map(|said| [said.rule.clone(), said.says.clone()]);
         text.push('\n');
         text += &table(["RULE", "SAYS"], rules.collect());

@@ -1,6 +1,6 @@
 //! `podrole explain` from anywhere: the agent of the pod's node is asked, so that the settings are that
 //! node's. The way into its container is `kubectl exec`: who runs `kubectl podrole` has kubectl, and with it
-//! whatever it takes to log in to the cluster.
+//! whatever it takes to log in to the cluster. Who may not exec there is told by the agents' settings.
 
 use std::io;
 use std::process::{Output, Stdio};
@@ -12,15 +12,16 @@ use kube::{Api, Client};
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use super::by_settings::{self, may_exec};
 use super::explain::Explanation;
-use crate::settings::PodName;
+use crate::settings::{ContainerError, PodName};
 
 /// For each question to the API server.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 /// For the agent's answer: more than its own.
 const EXEC_DEADLINE: Duration = Duration::from_secs(20);
-/// What the agents' pods are labelled with.
-const LABEL: &str = "app.kubernetes.io/name=podrole";
+/// What the agents' pods and their `DaemonSet` are labelled with.
+pub(super) const LABEL: &str = "app.kubernetes.io/name=podrole";
 /// Of what kubectl says of a failure, in characters.
 const SHOWN: usize = 500;
 
@@ -63,15 +64,48 @@ pub enum RemoteError {
     #[error("cannot run kubectl, by which the agent of the pod's node is asked")]
     NoKubectl(#[source] io::Error),
     /// The agent gave no answer.
-    #[error(
-        "kubectl exec in {agent} gave no answer: {said}; it needs the right to create pods/exec there, or ask on the node itself"
-    )]
+    #[error("kubectl exec in {agent} gave no answer: {said}; ask on the node itself")]
     Exec {
         /// The agent's pod.
         agent: String,
         /// What kubectl said.
         said: String,
     },
+    /// Exec is not allowed, and there is no other way.
+    #[error(
+        "exec in the agents' pods is not allowed, and no DaemonSet labelled {LABEL} of the namespace {namespace} tells their settings: it is in another namespace (--agent-namespace), or ask on the node itself"
+    )]
+    NoDaemonSet {
+        /// Where it was looked for.
+        namespace: String,
+    },
+    /// Nothing says which of them is the node's.
+    #[error(
+        "exec in the agents' pods is not allowed, and the namespace {namespace} has several DaemonSets labelled {LABEL} ({names}), whose settings may differ; ask on the node itself"
+    )]
+    DaemonSets {
+        /// Where they are.
+        namespace: String,
+        /// Their names.
+        names: String,
+    },
+    /// No container is the agent.
+    #[error("no container of the DaemonSet {daemon_set} has `agent` in its command or args")]
+    NoContainer {
+        /// Its namespace and name.
+        daemon_set: String,
+    },
+    /// The `DaemonSet`'s flags and variables make no settings.
+    #[error("the settings of the DaemonSet {daemon_set} cannot be told")]
+    Settings {
+        /// Its namespace and name.
+        daemon_set: String,
+        /// Why.
+        source: ContainerError,
+    },
+    /// The API server's answer lacks what every pod has.
+    #[error("the API server tells a pod without name or UID")]
+    Unreadable,
 }
 
 /// Asks the agent of the node that the pod is on.
@@ -81,23 +115,34 @@ pub(super) async fn explain(pod: &PodName, agents: &str) -> Result<Explanation, 
     let shown = format!("{}/{}", pod.namespace, pod.name);
     let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
     let found = within(&format!("the pod {shown}"), api.get(&pod.name)).await?;
-    let node = found.spec.and_then(|spec| spec.node_name);
+    let node = found.spec.as_ref().and_then(|spec| spec.node_name.clone());
     let node = node.filter(|node| !node.is_empty());
     let node = node.ok_or_else(|| RemoteError::NotScheduled(shown.clone()))?;
-    let api: Api<Pod> = Api::namespaced(client, agents);
+    if may_exec(&client, agents).await {
+        let agent = agent_on(&client, &node, agents).await?;
+        if let Some(answer) = exec(agents, &agent, &shown).await? {
+            return Ok(answer);
+        }
+    }
+    by_settings::explain(&client, &found, &node, agents).await
+}
+
+/// The name of the agent's pod on `node`.
+async fn agent_on(client: &Client, node: &str, agents: &str) -> Result<String, RemoteError> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), agents);
     let on_node = ListParams::default().labels(LABEL).fields(&format!("spec.nodeName={node}"));
     let found = within(&format!("the agents on {node}"), api.list(&on_node)).await?;
     let running = found.items.into_iter().find(|agent| {
         let status = agent.status.as_ref();
         status.and_then(|status| status.phase.as_deref()) == Some("Running")
     });
-    let namespace = agents.to_owned();
-    let agent = running.and_then(|agent| agent.metadata.name);
-    let agent = agent.ok_or(RemoteError::NoAgent { node, namespace })?;
-    exec(agents, &agent, &shown).await
+    running
+        .and_then(|agent| agent.metadata.name)
+        .ok_or_else(|| RemoteError::NoAgent { node: node.to_owned(), namespace: agents.to_owned() })
 }
 
-async fn within<T>(
+/// Waits for one answer of the API server.
+pub(super) async fn within<T>(
     what: &str,
     asked: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, RemoteError> {
@@ -110,7 +155,8 @@ async fn within<T>(
     }
 }
 
-async fn exec(namespace: &str, agent: &str, pod: &str) -> Result<Explanation, RemoteError> {
+/// None where exec is not allowed.
+async fn exec(namespace: &str, agent: &str, pod: &str) -> Result<Option<Explanation>, RemoteError> {
     let asked = Command::new("kubectl")
         .args(["exec", "-n", namespace, agent, "--"])
         .args(["podrole", "explain", pod, "--on-node", "--output", "json"])
@@ -122,8 +168,15 @@ async fn exec(namespace: &str, agent: &str, pod: &str) -> Result<Explanation, Re
     };
     let Output { stdout, stderr, .. } = answered.map_err(RemoteError::NoKubectl)?;
     // It fails with an answer too, where the pod is refused.
-    serde_json::from_slice(&stdout).map_err(|_| RemoteError::Exec {
+    if let Ok(answer) = serde_json::from_slice(&stdout) {
+        return Ok(Some(answer));
+    }
+    let said = String::from_utf8_lossy(&stderr);
+    if said.contains("(Forbidden)") && said.contains("pods/exec") {
+        return Ok(None);
+    }
+    Err(RemoteError::Exec {
         agent: format!("{namespace}/{agent}"),
-        said: String::from_utf8_lossy(&stderr).trim().chars().take(SHOWN).collect(),
+        said: said.trim().chars().take(SHOWN).collect(),
     })
 }

@@ -1,6 +1,8 @@
 //! The watches themselves: `kube`'s watcher, one for each thing that is needed. Namespaces and
 //! `ServiceAccount`s are asked for as metadata alone, and trimmed on arrival.
 
+mod once;
+
 use std::collections::{BTreeMap, HashSet};
 use std::time::SystemTime;
 

@@ -44,6 +44,9 @@ pub struct Behaviour {
     /// Only requests for this resource (`pods`); `None`: every request.
     #[serde(default)]
     pub resource: Option<String>,
+    /// What access reviews say that one may not do, as in `create pods/exec`.
+    #[serde(default)]
+    pub denied: Option<String>,
 }
 
 /// Body of `PUT /_pretend/watches`: how watches of one resource tell of changes, from now on.

@@ -110,6 +110,15 @@ pub const RESOURCES: &[Resource] = &[
         has_status: true,
         selectable: &[],
     },
+    Resource {
+        group: "apps",
+        version: "v1",
+        plural: "daemonsets",
+        kind: "DaemonSet",
+        namespaced: true,
+        has_status: true,
+        selectable: &[],
+    },
     // Served once its definition is there.
     Resource {
         group: "podrole.dev",

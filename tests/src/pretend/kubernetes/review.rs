@@ -15,10 +15,14 @@ fn read(body: &[u8]) -> Result<Value, Failure> {
     object.ok_or_else(|| Failure::bad_request("unable to decode: not an object"))
 }
 
-/// A `SelfSubjectAccessReview`: whoever has the token may do everything.
-pub(super) fn access(body: &[u8]) -> Result<Value, Failure> {
+/// A `SelfSubjectAccessReview`: whoever has the token may do everything, unless it is `denied`.
+pub(super) fn access(body: &[u8], denied: Option<&str>) -> Result<Value, Failure> {
     let mut review = read(body)?;
-    review["status"] = json!({ "allowed": true, "reason": "the pretend server has no RBAC" });
+    let asked = &review["spec"]["resourceAttributes"];
+    let text = |key: &str| asked[key].as_str().unwrap_or_default();
+    let asked = format!("{} {}/{}", text("verb"), text("resource"), text("subresource"));
+    let allowed = denied != Some(asked.trim_end_matches('/'));
+    review["status"] = json!({ "allowed": allowed, "reason": "the pretend server has no RBAC" });
     Ok(review)
 }
 

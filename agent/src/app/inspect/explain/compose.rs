@@ -31,6 +31,7 @@ pub fn compose(pod: &Pod, trace: &Trace, about: About<'_>) -> Explanation {
     };
     Explanation {
         told_by: about.told_by.to_owned(),
+        unknown: Vec::new(),
         pod: PodFacts {
             namespace: pod.namespace.to_string(),
             name: pod.name.to_string(),

@@ -121,6 +121,21 @@ fn a_pod_whose_namespace_is_not_known_yet() {
 }
 
 #[test]
+fn a_pod_by_the_settings_of_the_agents() {
+    let mut explanation =
+        explain(&Rules::fixture(), &pod().annotated(ROLE, "team/web"), &nothing());
+    explanation.told_by =
+        "the settings of DaemonSet podrole/podrole: exec in its pods is not allowed".into();
+    explanation.unknown = vec![
+        "the state of the pod's credentials".into(),
+        "--cluster-arn: PODROLE_CLUSTER_ARN comes from another object".into(),
+        "--base-role-arn=auto: the account of the agent's own identity".into(),
+    ];
+    assert!(explanation.is_good());
+    check("by-settings", &explanation);
+}
+
+#[test]
 fn a_pod_with_an_irsa_service_account() {
     let token = ProjectedToken {
         volume: "aws-iam-token".into(),
