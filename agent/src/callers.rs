@@ -132,6 +132,12 @@ impl Callers {
         Self { index, identity, host_network, fresh, meters, spoofs, unreached }
     }
 
+    /// How pods in the node's network namespace are told apart.
+    #[must_use]
+    pub fn host_network(&self) -> &HostNetwork {
+        &self.host_network
+    }
+
     /// Whether a pod that no rule maps is the node, since it is in the node's network namespace.
     #[must_use]
     pub fn is_node_unless_mapped(&self, pod: &Pod) -> bool {

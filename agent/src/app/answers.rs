@@ -140,7 +140,8 @@ impl Knowing {
         let issuer = own_issuer();
         let known = Known { identity: identity.as_deref(), issuer: issuer.as_deref() };
         let told_by = format!("the agent on {}", self.node);
-        let about = About { told_by: &told_by, plan: &self.plan, known };
+        let host_network = self.callers.host_network();
+        let about = About { told_by: &told_by, plan: &self.plan, host_network, known };
         let mut explanation = compose(pod, &self.roles.trace(pod), about);
         explanation.unreachable = self.callers.unreachable(&pod.uid).map(|unreachable| {
             let (lost, ago) = (unreachable.connections, unreachable.last.elapsed().as_secs());

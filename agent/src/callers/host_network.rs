@@ -62,6 +62,28 @@ impl HostNetwork {
             || self.exempt.iter().any(|exempt| exempt.is_about(pod))
     }
 
+    /// What that means for a pod in the node's network namespace, with the flag that says so.
+    #[must_use]
+    pub fn says(&self, pod: &Pod) -> &'static str {
+        match self.pods {
+            HostNetworkPods::Node => {
+                "it has the node's role, whatever rules say (--host-network-pods=node)"
+            }
+            _ if pod.mirrors.is_some() => {
+                "it has the node's role, whatever rules say: it is a static pod"
+            }
+            _ if self.is_node(pod) => {
+                "it has the node's role, whatever rules say (--host-network-exempt)"
+            }
+            HostNetworkPods::Mapped => {
+                "it has the node's role unless a rule applies (--host-network-pods=mapped)"
+            }
+            HostNetworkPods::Deny => {
+                "it has no role unless a rule gives one (--host-network-pods=deny)"
+            }
+        }
+    }
+
     /// What the programs are to do with the pod; `None` refuses it, until it is known.
     #[must_use]
     pub fn decide(&self, pod: &Pod, mapped: Mapped) -> Option<HostPod> {

@@ -57,7 +57,8 @@ pub(super) async fn explain(
     let watches = Watches::new(client.clone(), rules.keys.clone(), labels);
     let facts = watches.facts(rules, &pod, DEADLINE).await;
     let told_by = format!("the settings of DaemonSet {shown}: exec in its pods is not allowed");
-    let about = About { told_by: &told_by, plan: &settings.plan, known: Known::default() };
+    let (plan, host_network) = (&settings.plan, &settings.host_network());
+    let about = About { told_by: &told_by, plan, host_network, known: Known::default() };
     unknown.insert(0, "the state of the pod's credentials".to_owned());
     Ok(Explanation { unknown, ..compose(&pod, &rules.trace(&pod, &facts), about) })
 }

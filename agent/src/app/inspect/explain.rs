@@ -63,6 +63,12 @@ pub struct PodFacts {
     pub service_account: String,
     /// Whether it lives in the node's network namespace.
     pub host_network: bool,
+    /// Whether it is the node for that, whatever rules say.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub is_node: bool,
+    /// What such pods get by the node's settings.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub host_network_gets: Option<String>,
 }
 
 /// What one rule said.
@@ -138,13 +144,14 @@ impl Explanation {
 
 impl Show for Explanation {
     fn show(&self, paint: Paint) -> String {
-        let PodFacts { namespace, name, uid, service_account, host_network } = &self.pod;
-        let network = if *host_network { "the node's" } else { "its own" };
+        let PodFacts { namespace, name, uid, service_account, host_network_gets, .. } = &self.pod;
+        let network = host_network_gets.as_ref();
+        let network = network.map_or("its own".into(), |gets| format!("the node's: {gets}"));
         let mut text = format!("Pod {namespace}/{name}: {}\n\n", self.headline(paint));
         let mut about = vec![
             ("ServiceAccount", service_account.clone()),
             ("UID", uid.clone()),
-            ("Network", network.to_owned()),
+            ("Network", network),
             ("Told by", self.told_by.clone()),
         ];
         about.extend(self.unknown.iter().map(|what| ("Not known", what.clone())));
@@ -177,6 +184,9 @@ impl Show for Explanation {
 
 impl Explanation {
     fn headline(&self, paint: Paint) -> String {
+        if self.pod.is_node {
+            return "is the node: it has the node's role, whatever rules say".to_owned();
+        }
         let by = self.rules.iter().find(|said| said.verdict == "granted");
         match (self.verdict, &self.request_refused, by) {
             (Verdict::Granted, Some(why), _) => {

@@ -2,6 +2,7 @@
 
 use super::{Explanation, PodFacts, Request, RuleSaid, Tag, TrustPolicy};
 use crate::app::inspect::status::{SessionStatus, Verdict as Shown};
+use crate::callers::host_network::HostNetwork;
 use crate::callers::pods::Pod;
 use crate::credentials::trust::{self, Known};
 use crate::credentials::{SessionPlan, SessionRequest};
@@ -14,6 +15,8 @@ pub struct About<'a> {
     pub told_by: &'a str,
     /// How sessions are asked for.
     pub plan: &'a SessionPlan,
+    /// How pods in the node's network namespace are told apart.
+    pub host_network: &'a HostNetwork,
     /// Who the agent is to AWS, and who makes its pods' tokens.
     pub known: Known<'a>,
 }
@@ -38,6 +41,8 @@ pub fn compose(pod: &Pod, trace: &Trace, about: About<'_>) -> Explanation {
             uid: pod.uid.to_string(),
             service_account: pod.service_account.to_string(),
             host_network: pod.host_network,
+            is_node: pod.host_network && about.host_network.is_node(pod),
+            host_network_gets: pod.host_network.then(|| about.host_network.says(pod).to_owned()),
         },
         verdict: verdict(&trace.decision),
         rules: trace.steps.iter().map(said).collect(),

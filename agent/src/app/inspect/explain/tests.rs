@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::callers::host_network::HostNetwork;
 use crate::callers::pods::{Pod, ProjectedToken};
 use crate::credentials::plan::{SessionPlan, SessionTags};
 use crate::credentials::trust::Known;
@@ -37,7 +38,8 @@ fn plan() -> SessionPlan {
 
 fn explain(rules: &Rules, pod: &Pod, facts: &Facts) -> Explanation {
     let known = Known { identity: Some(NODE), issuer: Some(ISSUER) };
-    let about = About { told_by: "the agent on node-1", plan: &plan(), known };
+    let host_network = &HostNetwork::default();
+    let about = About { told_by: "the agent on node-1", plan: &plan(), host_network, known };
     compose(pod, &rules.trace(pod, facts), about)
 }
 
@@ -118,6 +120,12 @@ fn a_pod_whose_namespace_is_not_known_yet() {
     let explanation = explain(&rules, &pod().annotated(ROLE, "web"), &facts);
     assert!(!explanation.is_good());
     check("not-yet", &explanation);
+}
+
+#[test]
+fn a_pod_in_the_nodes_network() {
+    let pod = Pod { host_network: true, ..pod().annotated(ROLE, "web") };
+    check("host-network", &explain(&Rules::fixture(), &pod, &nothing()));
 }
 
 #[test]
