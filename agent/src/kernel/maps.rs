@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, MapType, PerCpuArray};
 use aya::{Ebpf, Pod};
-use podrole_ebpf::{self as contract, Connection, Event, PodMode, Port, Record, map, wire_v6};
+use podrole_ebpf::{
+    self as contract, Connection, Event, PodMode, Port, RECORDS_MAX, Record, map, wire_v6,
+};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{KernelError, PinDirectory};
@@ -141,6 +143,9 @@ impl Records {
         let mut records = self.lock();
         let meant: Vec<_> = records
             .iter()
+            // Where the record that it stands at gives way to another, the kernel begins anew; those who
+            // wait for their own must not wait for ever.
+            .take(RECORDS_MAX)
             .filter_map(Result::ok)
             .filter(|(_, Plain(record))| is_meant(record))
             .collect();

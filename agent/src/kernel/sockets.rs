@@ -4,6 +4,9 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+/// `TCP_TIME_WAIT` of the kernel's `include/net/tcp_states.h`.
+const TIME_WAIT: &str = "06";
+
 /// One socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ends {
@@ -13,8 +16,8 @@ pub struct Ends {
     pub remote: SocketAddr,
 }
 
-/// The sockets of this process's network namespace; IPv4-mapped addresses as IPv4. What cannot be read
-/// is left out.
+/// The sockets of this process's network namespace, but for those that are closed and only kept for
+/// late packets; IPv4-mapped addresses as IPv4. What cannot be read is left out.
 #[must_use]
 pub fn of_this_namespace() -> Vec<Ends> {
     let files = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
@@ -25,7 +28,8 @@ pub fn of_this_namespace() -> Vec<Ends> {
 fn read(text: &str) -> Vec<Ends> {
     let ends = text.lines().skip(1).filter_map(|line| {
         let mut fields = line.split_whitespace().skip(1);
-        Some(Ends { local: address(fields.next()?)?, remote: address(fields.next()?)? })
+        let ends = Ends { local: address(fields.next()?)?, remote: address(fields.next()?)? };
+        (fields.next()? != TIME_WAIT).then_some(ends)
     });
     ends.collect()
 }
@@ -62,7 +66,8 @@ mod tests {
    0: 0B01000A:9C40 0A00000A:421D 01 00000000:00000000 00:00000000 00000000     0        0 12345 1
    1: 0000000000000000FFFF00000A00000A:421D 0000000000000000FFFF00000B01000A:9C40 01 0:0 0:0 0 0 0 7
    2: 0A0000FD000000000000000010000000:421D 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 8
-   3: garbage\n";
+   3: 0B01000A:9C41 0A00000A:421D 06 00000000:00000000 03:00000000 00000000     0        0 0 3
+   4: garbage\n";
 
     #[test]
     fn sockets_of_both_families_are_read() {

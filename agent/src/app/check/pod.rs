@@ -53,10 +53,9 @@ async fn follow(
     let network = network_of(&cgroup)?;
     let agent = ask::<Ready>(&arguments.socket.socket, &Question::Ready).await;
     let metadata = metadata_of(arguments)?;
-    let (opened, arrived, heard) =
-        as_pod::go(&cgroup, &network, metadata, |opened| opened.from.and_then(arrival))
-            .await
-            .map_err(|error| Finding::of_error("connection", &error))?;
+    let (opened, arrived, heard) = as_pod::go(&cgroup, &network, metadata, arrival)
+        .await
+        .map_err(|error| Finding::of_error("connection", &error))?;
     findings.push(connection(&opened, metadata, &agent, pod.host_network)?);
     findings.push(arrival_at(&opened, arrived)?);
     findings.push(answer(heard)?);
@@ -124,10 +123,13 @@ fn metadata_of(arguments: &CheckArguments) -> Result<SocketAddr, Finding> {
     })
 }
 
-/// The end on this node of a connection that came from there.
-fn arrival(from: SocketAddr) -> Option<SocketAddr> {
+/// The connection's end on this node. An earlier one from the same port may have ended elsewhere.
+fn arrival(opened: &Opened) -> Option<SocketAddr> {
     let sockets = sockets::of_this_namespace().into_iter();
-    sockets.filter(|socket| socket.remote == from).map(|socket| socket.local).next()
+    let came = sockets.filter(|socket| Some(socket.remote) == opened.from);
+    let ends: Vec<_> = came.map(|socket| socket.local).collect();
+    let right = ends.iter().find(|end| Some(**end) == opened.sent_to);
+    right.or(ends.first()).copied()
 }
 
 /// Whether the connection was opened, and to where.
