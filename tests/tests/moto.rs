@@ -1,8 +1,6 @@
-//! Against an STS that nobody here wrote: `moto`, run by `moto_server`. It ignores tags and refuses nothing,
+//! Against an STS that nobody here wrote: `moto`, as a server. It ignores tags and refuses nothing,
 //! so it checks the form on the wire, and by `GetCallerIdentity` that each client's keys are its own pod's
 //! role and session.
-//!
-//! Run it with `PODROLE_MOTO` as the path of `moto_server` and `--ignored`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,8 +24,10 @@ fn tool(variable: &str) -> Result<PathBuf> {
 
 fn start(cluster: &Cluster) -> Result<Process> {
     let outside = cluster.outside_place();
-    let mut command = outside.command(tool("PODROLE_MOTO")?)?;
-    command.args(["-H", HOST, "-p", PORT]).env("MOTO_IAM_LOAD_MANAGED_POLICIES", "false");
+    let mut command = outside.command(tool("PODROLE_PYTHON")?)?;
+    command.env("PYTHONPATH", tool("PODROLE_CLIENTS")?.join("moto"));
+    command.args(["-m", "moto.server", "-H", HOST, "-p", PORT]);
+    command.env("MOTO_IAM_LOAD_MANAGED_POLICIES", "false");
     let log = cluster.directory().join("moto.log");
     let moto = Process::spawn("moto", &mut command, &log)?;
     wait::until_true("moto", || Ok(curl::request(&outside, "GET", URL, &[], "").is_ok()))?;
@@ -47,7 +47,6 @@ fn identity(cluster: &Cluster, keys: &Credentials) -> Result<String> {
 }
 
 #[test]
-#[ignore = "needs moto: PODROLE_MOTO=/path/to/moto_server"]
 fn each_clients_keys_are_its_own_role_and_session_to_moto() -> Result<()> {
     Cluster::with(|cluster| {
         let _moto = start(cluster)?;

@@ -38,7 +38,7 @@ const PACKAGES: [&str; 6] =
 pub(crate) enum Which {
     /// Today's in Python and JavaScript, and boto 2.
     Few,
-    /// Those that need no compiler and no more than 100 MB.
+    /// Those that need no compiler, and an STS that others wrote: 150 MB.
     Light,
     /// Those in C++, Go and Java too: 500 MB more to download.
     All,
@@ -84,6 +84,7 @@ pub(crate) fn install(workspace: &Workspace, which: Which) -> Result<Clients> {
     if which >= Which::Light {
         debian::install(&PACKAGES)?;
         parts.extend(python::old());
+        parts.push(python::moto());
     }
     if which >= Which::All {
         parts.extend([go::part(), java::part(), python::cpp()]);

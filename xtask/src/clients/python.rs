@@ -13,6 +13,7 @@ const TODAY: &str = include_str!("../../clients/requirements.txt");
 const BOTOCORE_4: &str = include_str!("../../clients/botocore-1.4.txt");
 const BOTOCORE_8: &str = include_str!("../../clients/botocore-1.8.txt");
 const BOTOCORE_12: &str = include_str!("../../clients/botocore-1.12.txt");
+const MOTO: &str = include_str!("../../clients/moto.txt");
 const CPP: &str = include_str!("../../clients/cpp.txt");
 
 /// To be installed first: the others are installed by its pip.
@@ -27,6 +28,15 @@ pub(super) fn old() -> [Part; 3] {
         part("botocore-1.8", BOTOCORE_8, |setup, place| modules(setup, place, BOTOCORE_8)),
         part("botocore-1.12", BOTOCORE_12, |setup, place| modules(setup, place, BOTOCORE_12)),
     ]
+}
+
+/// An STS that others wrote, in modules for Python.
+pub(super) fn moto() -> Part {
+    Part {
+        name: "moto",
+        list: MOTO.to_owned(),
+        install: |setup, place| modules(setup, place, MOTO),
+    }
 }
 
 /// The AWS SDK for C++, in a module for Python.
