@@ -87,6 +87,33 @@ fn every_client_gets_the_role_of_its_service_accounts_annotation() -> Result<()>
 }
 
 #[test]
+fn a_pod_without_a_token_gets_one_of_its_own_where_they_are_requested() -> Result<()> {
+    Cluster::with(|cluster| {
+        for name in ["cart", "pay"] {
+            let role = role_arn(&format!("{name}-role"));
+            cluster.kubernetes.ensure_service_account("shop", name, &[(ROLE_ARN, &role)])?;
+        }
+        let start = |name: &str| cluster.pod(name).namespace("shop").service_account(name).start();
+        let pods = [start("cart")?, start("pay")?];
+        let agent = cluster.agent().start()?;
+        for pod in &pods {
+            assert_eq!(pod.listed_role()?, None, "tokens are not asked for unless that is wanted");
+        }
+        agent.kill()?;
+        let _agent = cluster.agent().set("--service-account-tokens", "request").start()?;
+        for pod in &pods {
+            let role = format!("{}-role", pod.name);
+            pod.wait_for_role(&role)?;
+            let session = pod.credentials_of(&role)?.session()?;
+            assert_eq!(session.role, role_arn(&role));
+            let own = format!("system:serviceaccount:shop:{}", pod.name);
+            assert_eq!(session.subject.as_deref(), Some(own.as_str()));
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn a_token_that_kubelet_renews_is_used_and_anothers_never() -> Result<()> {
     Cluster::with(|cluster| {
         cluster.sts.associate("shop", "cart", "cart-role")?;

@@ -1,14 +1,14 @@
 //! Requests that are answered and not stored: access reviews and service account tokens.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
+use super::resource::Resource;
 use super::route::Objects;
 use super::store::Store;
 use super::write;
+use crate::pretend::service_account::{Claims, Named};
 
 fn read(body: &[u8]) -> Result<Value, Failure> {
     let object: Option<Value> = serde_json::from_slice(body).ok().filter(Value::is_object);
@@ -26,7 +26,7 @@ pub(super) fn access(body: &[u8], denied: Option<&str>) -> Result<Value, Failure
     Ok(review)
 }
 
-/// A `TokenRequest`: a JWT in the form of a real one, whose signature nobody can check.
+/// A `TokenRequest` that is bound to a pod of the ServiceAccount: a JWT that the pretend AWS takes.
 pub(super) fn token(
     store: &Store,
     objects: &Objects,
@@ -36,30 +36,38 @@ pub(super) fn token(
     let account = write::existing(store, objects, name)?;
     let mut request = read(body)?;
     let namespace = objects.namespace.as_deref().unwrap_or_default();
-    let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(3600);
-    let now = Timestamp::now();
-    let expiry = now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(now);
     let bound = &request["spec"]["boundObjectRef"];
-    let mut private = json!({
-        "namespace": namespace,
-        "serviceaccount": { "name": name, "uid": account["metadata"]["uid"] },
-    });
-    if bound["kind"] == "Pod" {
-        private["pod"] = json!({ "name": bound["name"], "uid": bound["uid"] });
-    }
-    let claims = json!({
-        "aud": request["spec"]["audiences"],
-        "exp": expiry.as_second(),
-        "iat": now.as_second(),
-        "iss": "https://kubernetes.default.svc",
-        "kubernetes.io": private,
-        "sub": format!("system:serviceaccount:{namespace}:{name}"),
-    });
-    let header = json!({ "alg": "RS256", "kid": "pretend" });
-    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let token =
-        format!("{}.{}.{}", part(&header), part(&claims), URL_SAFE_NO_PAD.encode("pretend"));
+    let pod = bound_pod(store, namespace, name, bound)?;
+    let audience = request["spec"]["audiences"][0].as_str().unwrap_or_default();
+    let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(3600);
+    let lasting = SignedDuration::from_secs(seconds);
+    let mut claims = Claims::of_pod(namespace, name, pod, audience, lasting);
+    let uid = account["metadata"]["uid"].as_str().unwrap_or_default();
+    uid.clone_into(&mut claims.kubernetes.serviceaccount.uid);
+    let expiry = Timestamp::from_second(claims.exp).unwrap_or_default();
     let expiry = expiry.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    request["status"] = json!({ "token": token, "expirationTimestamp": expiry });
+    request["status"] = json!({ "token": claims.sign(), "expirationTimestamp": expiry });
     Ok(request)
+}
+
+/// As the real server does, only a pod that is there, by its UID, and is the ServiceAccount's.
+fn bound_pod(
+    store: &Store,
+    namespace: &str,
+    account: &str,
+    bound: &Value,
+) -> Result<Named, Failure> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let named = Named { name: text(&bound["name"]), uid: text(&bound["uid"]) };
+    let pods = Resource::find("", "v1", "pods").ok_or_else(Failure::method_not_allowed)?;
+    let pod = store
+        .get(pods, &pods.key(Some(namespace), &named.name))
+        .ok_or_else(|| Failure::not_found(pods, &named.name))?;
+    if bound["kind"] != "Pod" || pod["metadata"]["uid"] != named.uid.as_str() {
+        return Err(Failure::bad_request("the pod of this UID is not there"));
+    }
+    if pod["spec"]["serviceAccountName"] != account {
+        return Err(Failure::bad_request("the pod is of another service account"));
+    }
+    Ok(named)
 }
