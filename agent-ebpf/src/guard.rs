@@ -165,7 +165,7 @@ pub(crate) fn forward(packet: Packet) -> bool {
     if !packet.destination().is_some_and(is_metadata) {
         return true;
     }
-    if is_nodes && !(modes::is_sender_in_pods(packet.0) && !is_free_in_node_netns(packet)) {
+    if is_nodes && (!modes::is_sender_in_pods(packet.0) || is_free_in_node_netns(packet)) {
         return true;
     }
     // SAFETY: the agent writes an entry whole.

@@ -39,7 +39,7 @@ pub struct Rules {
     pub admin_port: u16,
     /// The node's network namespace: what comes from it is left alone.
     pub node: NetnsCookie,
-    /// Whether pods in that namespace are held too, each as [`HostPods`](super::HostPods) says.
+    /// Whether pods in that namespace are held too, each as [`HostPods`] says.
     pub holds_host_network: bool,
 }
 
