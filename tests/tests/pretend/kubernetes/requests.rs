@@ -147,11 +147,25 @@ async fn service_account_tokens_say_whose_they_are() {
         .create(&PostParams::default(), &serde_json::from_value(account).unwrap())
         .await
         .unwrap();
-    let request = json!({ "spec": { "audiences": ["sts.amazonaws.com"] } });
-    let request = serde_json::from_value(request).unwrap();
-    let answer =
-        accounts.create_token_request("web", &PostParams::default(), &request).await.unwrap();
+    let pods: Api<k8s_openapi::api::core::v1::Pod> =
+        Api::default_namespaced(cluster.client.clone());
+    let containers = [json!({ "name": "main", "image": "web" })];
+    let pod = json!({
+        "metadata": { "name": "web-0" },
+        "spec": { "serviceAccountName": "web", "containers": containers }
+    });
+    let pod =
+        pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+    let request = |uid: &str| {
+        let bound = json!({ "kind": "Pod", "name": "web-0", "uid": uid });
+        let spec = json!({ "audiences": ["sts.amazonaws.com"], "boundObjectRef": bound });
+        serde_json::from_value(json!({ "spec": spec })).unwrap()
+    };
+    let own = request(&pod.metadata.uid.unwrap());
+    let answer = accounts.create_token_request("web", &PostParams::default(), &own).await.unwrap();
     assert_eq!(answer.status.unwrap().token.split('.').count(), 3);
+    let earlier = request("an-earlier-one");
+    assert!(accounts.create_token_request("web", &PostParams::default(), &earlier).await.is_err());
 }
 
 #[tokio::test]
