@@ -19,7 +19,7 @@ use podrole::settings::{
     AgentArguments, Arguments, AttachArguments, AttachSettings, Command, DetachArguments,
     SelfTestArguments, Settings,
 };
-use tracing::info;
+use tracing::{debug, info};
 
 /// Wrong usage; anything else that fails is 1.
 const USAGE: u8 = 2;
@@ -53,7 +53,8 @@ fn run(settings: Settings) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::catch()?;
-        info!(version = env!("CARGO_PKG_VERSION"), ?settings, "starting");
+        info!(version = env!("CARGO_PKG_VERSION"), node = settings.node_name, "starting");
+        debug!(?settings, "settings");
         let edges = Edges::connect(&settings).await?;
         app::build(settings, edges).await?.run(signals).await?;
         Ok(())
