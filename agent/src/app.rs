@@ -165,7 +165,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let (broker, broker_task) = Broker::new(sources, clock.clone(), metrics.sessions.clone());
     let (node_metadata, node_metadata_task) =
         metadata::connect(&settings.metadata, &kubernetes, &settings.node_name, &metrics);
-    let snapshot = Snapshot::new(&settings.state_dir, &settings.node_name);
+    let snapshot = snapshot(&settings);
     let remembered = Remembered::load(&snapshot, node.pods.clone());
     let watch = watch(&settings, kubernetes.clone(), fresh, remembered, index);
     let snapshot = snapshot.follow(pods.clone());
@@ -200,6 +200,13 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let knowing =
         Knowing::beside(&handler, settings.node_name, &readiness, &metrics, Own::new(own));
     Ok(Bound { claim, node, sockets, knowing, handler, watch, assigner, tasks, readiness, metrics })
+}
+
+/// Of this node's pods, by what is kept of them.
+fn snapshot(settings: &Settings) -> Snapshot {
+    let keys = settings.rules.keys.of_pods().chain(settings.rules.labels_of_pods());
+    let keys = keys.map(str::to_owned).collect();
+    Snapshot::new(&settings.state_dir, &settings.node_name, keys)
 }
 
 fn watch(

@@ -8,5 +8,6 @@ pub mod events;
 pub mod metrics;
 pub mod readiness;
 pub mod shutdown;
+pub mod state_file;
 pub mod supervisor;
 pub mod telemetry;
