@@ -56,7 +56,7 @@ use crate::operate::readiness::Readiness;
 use crate::operate::shutdown::Signals;
 use crate::operate::supervisor::{Ended, Supervisor};
 use crate::roles::lookups::watches::Watches;
-use crate::roles::{Lookups, Roles, Rules};
+use crate::roles::{Lookups, Memory, Roles, Rules};
 use crate::settings::{IdentityMode, Settings};
 
 /// Why the agent does not run.
@@ -169,12 +169,14 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let remembered = Remembered::load(&snapshot, node.pods.clone());
     let watch = watch(&settings, kubernetes.clone(), fresh, remembered, index);
     let snapshot = snapshot.follow(pods.clone());
+    let memory = Memory::new(&settings.state_dir, &settings.node_name, &settings.rules);
     let (roles, lookups) = roles_of(settings.rules, &kubernetes, pods.clone(), &events);
+    let lookups = lookups.remembering(memory.load());
     node.hold_host_pods(pods, roles.clone(), host)?;
     let handler = Handler {
         keys,
         callers,
-        roles,
+        roles: roles.clone(),
         plan: settings.plan,
         broker,
         node: node_metadata,
@@ -192,6 +194,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         ("the key of tokens", Box::pin(rotation.run())),
         ("the broker", Box::pin(broker_task)),
         ("the snapshot of pods", Box::pin(snapshot)),
+        ("the snapshot of what roles depend on", Box::pin(roles.written_to(memory))),
         ("the node's metadata", node_metadata_task),
         ("the writer of Events", Box::pin(writer.run())),
         ("the lookups of what roles depend on", Box::pin(lookups.run(own_base))),

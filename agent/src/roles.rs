@@ -27,6 +27,7 @@ pub use self::decide::{Base, LabelTags, Rules};
 pub use self::default_role::DefaultRole;
 pub use self::facts::{Facts, Known, Missing, Namespace};
 pub use self::grant::{AssumeRole, Grant, Rule, SourceName, Way};
+pub use self::lookups::remembered::Memory;
 pub use self::lookups::{Lookups, Outside};
 pub use self::refusal::{Reason, Refusal};
 pub use self::trace::{Decision, Step, Trace, Verdict};
@@ -80,6 +81,11 @@ impl Roles {
     #[must_use]
     pub fn namespace(&self, name: &str) -> Known<Arc<Namespace>> {
         self.store.borrow().namespace(name)
+    }
+
+    /// Writes down what is known whenever it has changed, for ever.
+    pub fn written_to(&self, memory: Memory) -> impl Future<Output = ()> + Send + use<> {
+        memory.follow(self.store.clone())
     }
 
     /// How roles are decided.

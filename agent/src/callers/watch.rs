@@ -1,18 +1,20 @@
 //! The watch on this node's pods: `kube`'s watcher, each object trimmed to a [`Pod`] on arrival.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt::Debug;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1 as core;
 use kube::core::{ApiResource, Object};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch as channel;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::report::Chain;
@@ -118,6 +120,9 @@ pub struct Watch {
 /// How long the API server may take to list this node's pods before those count that are remembered.
 const UNREACHABLE_AFTER: Duration = Duration::from_secs(2);
 
+/// How long the API server may say nothing while it lists; between two attempts that fail there is less.
+const LIST_WITHIN: Duration = Duration::from_mins(1);
+
 /// On the mirror of a static pod, by kubelet: the hash of that pod's configuration (Kubernetes,
 /// `pkg/kubelet/types/pod_update.go`).
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
@@ -138,7 +143,7 @@ impl Watch {
         let mut listing = Vec::new();
         let mut failing = false;
         let mut unanswered = pin!(sleep(UNREACHABLE_AFTER));
-        let mut events = watcher(api, config).default_backoff().boxed();
+        let mut events = patient(api, config).boxed();
         loop {
             let event = tokio::select! {
                 event = events.try_next() => match event {
@@ -177,6 +182,38 @@ impl Watch {
             tell(&index, event, &mut on_change);
         }
     }
+}
+
+/// `kube`'s watcher, which begins anew where the API server says nothing before the list is whole: the
+/// connection may be to one that is gone, and the client would wait for minutes. Once there is a list,
+/// silence is that nothing changes.
+pub(crate) fn patient<K>(
+    api: Api<K>,
+    config: watcher::Config,
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send
+where
+    K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let begin = move || watcher(api.clone(), config.clone()).default_backoff().boxed();
+    let first = begin();
+    stream::unfold((begin, first, false), |(begin, mut events, mut is_listed)| async move {
+        loop {
+            let next = if is_listed {
+                events.next().await
+            } else if let Ok(next) = timeout(LIST_WITHIN, events.next()).await {
+                next
+            } else {
+                events = begin();
+                continue;
+            };
+            let next = next?;
+            is_listed = matches!(
+                next,
+                Ok(watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_))
+            );
+            return Some((next, (begin, events, is_listed)));
+        }
+    })
 }
 
 fn tell(index: &channel::Sender<Index>, event: Event, on_change: &mut impl FnMut(&Change)) {

@@ -45,6 +45,11 @@ impl Keys {
         let Self { role, external_id, session_name, permitted: _, allowed_roles: _ } = self;
         [&**role, external_id, session_name, IMDS_V1_ANNOTATION].into_iter()
     }
+
+    /// Those that are read of Namespaces.
+    pub fn of_namespaces(&self) -> impl Iterator<Item = &str> {
+        [&*self.permitted, &self.allowed_roles, IMDS_V1_ANNOTATION].into_iter()
+    }
 }
 
 /// Why an annotation's value names no role.

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::annotations::Keys;
 use super::arn::BaseRoleArn;
 use super::associations::Association;
 use super::restrictions::NamespacePolicy;
@@ -73,9 +74,30 @@ pub struct Namespace {
     pub labels: BTreeMap<Box<str>, Box<str>>,
     /// Whether its pods may not use `IMDSv1`: its annotation `podrole.dev/imds-v1` is `deny`.
     pub denies_imds_v1: bool,
+    /// The annotations that this was read from, as they are written down ([`super::remembered`]).
+    pub annotations: BTreeMap<Box<str>, Box<str>>,
 }
 
 impl Namespace {
+    /// What `annotations` and `labels` say; both hold what counts, and nothing else.
+    #[must_use]
+    pub fn read(
+        keys: &Keys,
+        annotations: BTreeMap<Box<str>, Box<str>>,
+        labels: BTreeMap<Box<str>, Box<str>>,
+    ) -> Self {
+        let annotation = |key: &str| annotations.get(key).map(AsRef::as_ref);
+        Self {
+            policy: NamespacePolicy::read(
+                annotation(&keys.permitted),
+                annotation(&keys.allowed_roles),
+            ),
+            labels,
+            denies_imds_v1: annotation(IMDS_V1_ANNOTATION) == Some("deny"),
+            annotations,
+        }
+    }
+
     /// Whether its pods may read nothing but their role: its label `podrole.dev/metadata` is `none`.
     #[must_use]
     pub fn denies_metadata(&self) -> bool {
@@ -84,7 +106,7 @@ impl Namespace {
 }
 
 /// What is kept of a `ServiceAccount`: the annotations of IAM roles for service accounts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceAccount {
     /// `eks.amazonaws.com/role-arn`
     pub role: Option<Box<str>>,

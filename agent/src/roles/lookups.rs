@@ -3,6 +3,7 @@
 //! share them, and the last pod takes them along.
 
 mod needs;
+pub mod remembered;
 pub mod watches;
 
 use std::collections::{HashMap, HashSet};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch as channel};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::callers::pods::Index;
@@ -25,6 +26,7 @@ use super::facts::Cause;
 use super::store::{News, Store};
 
 pub use self::needs::Key;
+use self::remembered::Remembered;
 
 /// What may wait to be taken in.
 const QUEUE: usize = 256;
@@ -33,6 +35,10 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// Before it is believed that a resource that was there is not any more: an API server that starts says so
 /// for a moment too.
 const BELIEVE_AFTER: Duration = Duration::from_secs(10);
+/// How long the API server may say nothing before what is remembered counts.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
+/// Between two looks at how long it has said nothing.
+const RECALL_EVERY: Duration = Duration::from_millis(500);
 
 /// The API server, as far as it is asked here.
 pub trait Outside: Send + Sync + 'static {
@@ -91,11 +97,25 @@ pub struct Lookups<O> {
     store: channel::Sender<Store>,
     events: Events,
     served: Option<Served>,
-    watches: HashMap<Key, AbortHandle>,
+    watches: HashMap<Key, Watch>,
     running: JoinSet<Key>,
+    /// What an earlier agent knew, until the API server has told all.
+    remembered: Remembered,
+    started: Instant,
+    /// Whether the API server has answered anything.
+    is_reached: bool,
     /// What was said of, so that it is said once: what fails, and associations that are passed over.
     failing: HashSet<(&'static str, Cause)>,
     passed_over: HashSet<Box<str>>,
+}
+
+/// A watch that is under way.
+struct Watch {
+    task: AbortHandle,
+    begun: Instant,
+    /// Whether the API server answered, be it by refusing.
+    is_answered: bool,
+    is_failing: bool,
 }
 
 impl<O: Outside> Lookups<O> {
@@ -116,9 +136,19 @@ impl<O: Outside> Lookups<O> {
             served: None,
             watches: HashMap::new(),
             running: JoinSet::new(),
+            remembered: Remembered::default(),
+            started: Instant::now(),
+            is_reached: false,
             failing: HashSet::new(),
             passed_over: HashSet::new(),
         }
+    }
+
+    /// Takes what an earlier agent knew for true while the API server cannot be reached.
+    #[must_use]
+    pub fn remembering(mut self, remembered: Remembered) -> Self {
+        self.remembered = remembered;
+        self
     }
 
     /// Runs for ever. `own_base` tells what bare names are completed with, once that is known.
@@ -130,6 +160,7 @@ impl<O: Outside> Lookups<O> {
         let mut looking = true;
         loop {
             self.follow(&sender);
+            self.recall();
             tokio::select! {
                 changed = self.pods.changed() => {
                     // The watch on pods ends with the agent alone.
@@ -148,6 +179,7 @@ impl<O: Outside> Lookups<O> {
                         look = look_after(&self.outside, LOOK_AGAIN_AFTER);
                     }
                 }
+                () = sleep(RECALL_EVERY), if !self.remembered.is_empty() => {}
                 base = &mut own_base, if !own_base_known => {
                     own_base_known = true;
                     self.store.send_modify(|store| store.hear(News::OwnBase(base)));
@@ -170,11 +202,12 @@ impl<O: Outside> Lookups<O> {
             needs::of_pods(&self.rules, pods.all().map(Arc::as_ref), self.served.as_ref())
         };
         let store = &self.store;
+        let is_served = self.served.is_some();
         self.watches.retain(|key, watch| {
             let stays = needed.contains(key);
             if !stays {
-                watch.abort();
-                store.send_modify(|store| forget(store, key));
+                watch.task.abort();
+                store.send_modify(|store| forget(store, key, is_served));
             }
             stays
         });
@@ -186,16 +219,51 @@ impl<O: Outside> Lookups<O> {
                     task.await;
                     ended
                 });
-                self.watches.insert(key, watch);
+                let (begun, is_answered, is_failing) = (Instant::now(), false, false);
+                self.watches.insert(key, Watch { task: watch, begun, is_answered, is_failing });
             }
+        }
+        let complete = self.served.is_some()
+            && self.pods.borrow().is_listed()
+            && self.watches.values().all(|watch| watch.is_answered);
+        if complete {
+            self.remembered = Remembered::default();
+        }
+        self.store.send_if_modified(|store| store.set_complete(complete));
+    }
+
+    /// Takes what is remembered of all that the API server does not tell of.
+    fn recall(&mut self) {
+        if self.remembered.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let is_silent = !self.is_reached && now >= self.started + SILENT_AFTER;
+        let due =
+            |watch: &Watch| is_silent || watch.is_failing || now >= watch.begun + SILENT_AFTER;
+        let untold = self.watches.iter().filter(|(_, watch)| !watch.is_answered && due(watch));
+        let mut keys: Vec<Key> = untold.map(|(key, _)| key.clone()).collect();
+        if self.served.is_none() {
+            // Nobody watches associations before it is known how.
+            let of_namespace = |key: &Key| match key {
+                Key::Namespace(name) => Some(Key::Associations(Some(name.clone()))),
+                Key::ServiceAccount(..) | Key::Associations(_) => None,
+            };
+            keys.extend(keys.iter().filter_map(of_namespace).collect::<Vec<_>>());
+        }
+        for news in keys.iter().filter_map(|key| self.remembered.take(key)) {
+            self.store.send_modify(|store| store.hear(news));
         }
     }
 
     /// Takes in what a watch tells. Says whether it must be looked at how associations are watched.
     fn hear(&mut self, Told { key, what }: Told) -> bool {
         // One that was ended may have spoken before.
-        if !self.watches.contains_key(&key) {
-            return false;
+        let Some(watch) = self.watches.get_mut(&key) else { return false };
+        watch.is_failing = matches!(what, Err(Failure::Failing(_)));
+        if !watch.is_failing {
+            (watch.is_answered, self.is_reached) = (true, true);
+            self.remembered.forget(&key);
         }
         match what {
             Ok(news) => {
@@ -253,6 +321,7 @@ impl<O: Outside> Lookups<O> {
             self.store.send_modify(|store| store.miss_associations(None, cause));
             return;
         }
+        self.is_reached = true;
         if self.served.as_ref() == Some(&served) {
             return;
         }
@@ -318,9 +387,15 @@ fn miss(store: &mut Store, key: &Key, cause: Cause) {
     }
 }
 
-fn forget(store: &mut Store, key: &Key) {
+fn forget(store: &mut Store, key: &Key, is_served: bool) {
     match key {
-        Key::Namespace(name) => store.forget_namespace(name),
+        Key::Namespace(name) => {
+            store.forget_namespace(name);
+            if !is_served {
+                // They were remembered, and no watch of their own takes them along.
+                store.forget_associations(name);
+            }
+        }
         Key::ServiceAccount(namespace, name) => store.forget_account(namespace, name),
         Key::Associations(Some(namespace)) => store.forget_associations(namespace),
         Key::Associations(None) => {}

@@ -22,6 +22,8 @@ pub struct Store {
     associations: Index,
     coverage: Coverage,
     own_base: Option<BaseRoleArn>,
+    /// Whether the API server has told all that this node's pods depend on.
+    complete: bool,
     /// Whether what nobody was asked for counts as absent: for tests that ask nobody.
     settled: bool,
 }
@@ -84,6 +86,35 @@ impl Store {
     #[must_use]
     pub fn associations(&self) -> &Index {
         &self.associations
+    }
+
+    /// The Namespaces that were asked for.
+    pub(super) fn namespaces(&self) -> impl Iterator<Item = (&str, &Known<Arc<Namespace>>)> {
+        self.namespaces.iter().map(|(name, known)| (&**name, known))
+    }
+
+    /// The `ServiceAccount`s that were asked for, with their namespaces before their names.
+    pub(super) fn accounts(
+        &self,
+    ) -> impl Iterator<Item = (&str, &str, &Known<Arc<ServiceAccount>>)> {
+        self.accounts.iter().map(|((namespace, name), known)| (&**namespace, &**name, known))
+    }
+
+    /// Whether the associations of all namespaces are known, and else of which.
+    pub(super) fn covered(&self) -> (bool, Vec<Box<str>>) {
+        let known = self.coverage.namespaces.iter().filter(|(_, known)| known.is_ok());
+        (self.coverage.everywhere, known.map(|(name, _)| name.clone()).collect())
+    }
+
+    /// Whether the API server has told all that this node's pods depend on.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Takes in whether it has. Whether that is news.
+    pub(super) fn set_complete(&mut self, complete: bool) -> bool {
+        std::mem::replace(&mut self.complete, complete) != complete
     }
 
     fn association(&self, pod: &Pod) -> Known<Arc<super::associations::Association>> {

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde_json::Value;
+
 use super::Association;
 use super::definition::EVERY;
 
@@ -22,6 +24,24 @@ pub struct Record {
     pub created: SystemTime,
     /// What it says.
     pub association: Arc<Association>,
+    /// The `spec` that this was read from, as it is written down ([`crate::roles::remembered`]).
+    pub spec: Value,
+}
+
+impl Record {
+    /// `None` for what names no pods at all.
+    #[must_use]
+    pub fn read(uid: &str, name: &str, created: SystemTime, spec: Value) -> Option<Self> {
+        let text = |key: &str| spec.get(key).and_then(Value::as_str).map(Box::from);
+        Some(Self {
+            uid: uid.into(),
+            namespace: text("namespace")?,
+            service_account: text("serviceAccount")?,
+            created,
+            association: Association::read(name, &spec).into(),
+            spec,
+        })
+    }
 }
 
 /// Two associations for the same namespace and ServiceAccount.
@@ -79,6 +99,11 @@ impl Index {
         Some(Arc::clone(&record.association))
     }
 
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Record> {
+        self.namespaces.values().flat_map(BTreeMap::values).map(AsRef::as_ref)
+    }
+
     /// The namespaces that associations name.
     pub fn namespaces(&self) -> impl Iterator<Item = &str> {
         self.namespaces.keys().map(AsRef::as_ref)
@@ -120,6 +145,7 @@ mod tests {
                 audit: false,
                 call: Err(AssociationError::TagsDisabled),
             }),
+            spec: Value::Null,
         }
     }
 

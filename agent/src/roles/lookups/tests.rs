@@ -8,7 +8,6 @@ use tokio::sync::mpsc::Sender;
 use super::*;
 use crate::callers::pods::{Event, Pod};
 use crate::operate::events::Unwritten;
-use crate::roles::associations::Association;
 use crate::roles::associations::index::Record;
 use crate::roles::facts::{Known, Namespace};
 use crate::roles::{Decision, Roles};
@@ -59,6 +58,14 @@ struct Bench {
 }
 
 fn bench(by: Rules, looks: impl IntoIterator<Item = Served>) -> Bench {
+    bench_remembering(by, looks, Remembered::default())
+}
+
+fn bench_remembering(
+    by: Rules,
+    looks: impl IntoIterator<Item = Served>,
+    remembered: Remembered,
+) -> Bench {
     let running = Running::default();
     let looks = Arc::new(Mutex::new(looks.into_iter().collect()));
     let script = Script { running: Arc::clone(&running), looks };
@@ -66,7 +73,7 @@ fn bench(by: Rules, looks: impl IntoIterator<Item = Served>) -> Bench {
     let (events, unwritten) = Events::unwritten();
     let (roles, lookups) = Roles::new(by, script, index, events);
     let mut task = JoinSet::new();
-    task.spawn(lookups.run(std::future::pending()));
+    task.spawn(lookups.remembering(remembered).run(std::future::pending()));
     Bench { running, pods, roles, events: unwritten, _task: task }
 }
 
@@ -107,13 +114,8 @@ fn record(name: &str, created: u64) -> Record {
         "namespace": "default", "serviceAccount": "default",
         "roleArn": "arn:aws:iam::123456789012:role/web",
     });
-    Record {
-        uid: name.into(),
-        namespace: "default".into(),
-        service_account: "default".into(),
-        created: std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(created),
-        association: Association::read(name, &spec).into(),
-    }
+    Record::read(name, name, std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(created), spec)
+        .unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,7 +141,7 @@ async fn a_pod_waits_for_what_its_role_depends_on_and_no_longer() {
     let pod = Pod::fixture("a", &[]);
     bench.list(vec![pod.clone()]).await;
     assert!(matches!(bench.roles.decide(&pod), Decision::NotYet(_)));
-    let deadline = tokio::time::Instant::now() + Duration::from_millis(900);
+    let deadline = Instant::now() + Duration::from_millis(900);
     let told = async {
         sleep(Duration::from_millis(300)).await;
         let listed = News::Listed(Some("default".into()), vec![record("web", 1)]);
@@ -237,4 +239,68 @@ async fn the_younger_of_two_associations_is_named_once() {
     assert_eq!((&*object.name, reason), ("new", Reason::DuplicateRoleAssociation));
     assert!(note.contains("old is older"), "{note}");
     assert!(bench.events.next().is_none());
+}
+
+/// What an earlier agent knew: that there are no associations, and a Namespace that permits.
+fn remembering() -> Remembered {
+    let known = [
+        News::Namespace("default".into(), Some(Namespace::default())),
+        News::Listed(Some("default".into()), vec![record("web", 1)]),
+    ];
+    Remembered::of(known)
+}
+
+fn silent_bench() -> Bench {
+    let failing = Served::Unknown(Failure::Failing("connection refused".into()));
+    bench_remembering(Rules::fixture(), [failing], remembering())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_remembered_counts_as_soon_as_the_api_server_is_said_to_be_silent() {
+    let bench = silent_bench();
+    let pod = Pod::fixture("a", &[]);
+    bench.pods.send_modify(|index| drop(index.apply(Event::Applied(pod.clone()))));
+    settle().await;
+    assert!(matches!(bench.roles.decide(&pod), Decision::NotYet(_)), "it may answer yet");
+    sleep(SILENT_AFTER + RECALL_EVERY).await;
+    assert!(matches!(bench.roles.decide(&pod), Decision::Granted(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_api_server_has_told_goes_before_what_is_remembered() {
+    let bench = bench_remembering(Rules::fixture(), [Served::ByNamespace], remembering());
+    let pod = Pod::fixture("a", &[]);
+    bench.list(vec![pod.clone()]).await;
+    let key = associations("default");
+    bench.tell(&key, Ok(News::Listed(Some("default".into()), vec![]))).await;
+    bench.tell(&namespace("default"), Err(Failure::Failing("reset".into()))).await;
+    assert!(matches!(bench.roles.namespace("default"), Known::There(_)), "remembered");
+    assert_eq!(bench.roles.decide(&pod), Decision::None, "told");
+    sleep(10 * SILENT_AFTER).await;
+    assert_eq!(bench.roles.decide(&pod), Decision::None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_to_tell_is_no_silence() {
+    let bench = bench_remembering(Rules::fixture(), [Served::ByNamespace], remembering());
+    let pod = Pod::fixture("a", &[]);
+    bench.list(vec![pod.clone()]).await;
+    bench.tell(&associations("default"), Err(Failure::Forbidden)).await;
+    sleep(10 * SILENT_AFTER).await;
+    assert!(matches!(bench.roles.decide(&pod), Decision::NotYet(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_remembered_once_all_was_told() {
+    let bench = bench_remembering(Rules::fixture(), [Served::ByNamespace], remembering());
+    let other = Pod { namespace: "other".into(), ..Pod::fixture("b", &[]) };
+    bench.list(vec![other.clone()]).await;
+    bench.tell(&namespace("other"), Ok(News::Namespace("other".into(), None))).await;
+    let none = News::Listed(Some("other".into()), vec![]);
+    bench.tell(&associations("other"), Ok(none)).await;
+    let pod = Pod::fixture("a", &[]);
+    bench.list(vec![other, pod.clone()]).await;
+    bench.tell(&associations("default"), Err(Failure::Failing("reset".into()))).await;
+    sleep(10 * SILENT_AFTER).await;
+    assert!(matches!(bench.roles.decide(&pod), Decision::NotYet(_)), "of another day");
 }

@@ -10,16 +10,16 @@ use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1 as core;
 use kube::api::ListParams;
 use kube::core::{ApiResource, DynamicObject, ObjectMeta, PartialObjectMeta};
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 
+use crate::callers::watch::patient;
 use crate::report::Chain;
 use crate::roles::annotations::{Keys, SERVICE_ACCOUNT_AUDIENCE, SERVICE_ACCOUNT_ROLE};
+use crate::roles::associations::RoleAssociation;
 use crate::roles::associations::index::Record;
-use crate::roles::associations::{Association, RoleAssociation};
-use crate::roles::facts::{IMDS_V1_ANNOTATION, Namespace, ServiceAccount};
-use crate::roles::restrictions::NamespacePolicy;
+use crate::roles::facts::{Namespace, ServiceAccount};
 use crate::roles::store::News;
 
 use super::{Failure, Key, Outside, Served, Told};
@@ -68,7 +68,7 @@ impl Watches {
             None => watcher::Config::default(),
         };
         let mut listing = Vec::new();
-        let mut events = watcher(self.associations(), config).default_backoff().boxed();
+        let mut events = patient(self.associations(), config).boxed();
         while let Some(event) = events.next().await {
             let news = match event {
                 Ok(watcher::Event::Init) => {
@@ -97,18 +97,13 @@ impl Watches {
     }
 
     fn namespace(&self, metadata: ObjectMeta) -> Namespace {
-        let annotations = metadata.annotations.unwrap_or_default();
-        let annotation = |key: &str| annotations.get(key).map(String::as_str);
+        let counts = |key: &String| self.keys.of_namespaces().any(|known| known == key);
+        let annotations = metadata.annotations.unwrap_or_default().into_iter();
+        let annotations = annotations.filter(|(key, _)| counts(key));
         let labels = metadata.labels.unwrap_or_default().into_iter();
-        let kept = labels.filter(|(label, _)| self.labels.contains(label));
-        Namespace {
-            policy: NamespacePolicy::read(
-                annotation(&self.keys.permitted),
-                annotation(&self.keys.allowed_roles),
-            ),
-            labels: kept.map(|(label, value)| (label.into(), value.into())).collect(),
-            denies_imds_v1: annotation(IMDS_V1_ANNOTATION) == Some("deny"),
-        }
+        let labels = labels.filter(|(label, _)| self.labels.contains(label));
+        let kept = |(key, value): (String, String)| (key.into(), value.into());
+        Namespace::read(&self.keys, annotations.map(kept).collect(), labels.map(kept).collect())
     }
 }
 
@@ -173,7 +168,7 @@ impl Teller {
     {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let mut listed = None;
-        let mut events = watcher(api, config).default_backoff().boxed();
+        let mut events = patient(api, config).boxed();
         while let Some(event) = events.next().await {
             let what = match event {
                 Ok(watcher::Event::Init) => {
@@ -203,17 +198,13 @@ fn service_account(metadata: ObjectMeta) -> ServiceAccount {
 /// `None` for what names no pods at all; an API server that knows CEL keeps none such.
 fn record(object: &DynamicObject) -> Option<Record> {
     let metadata = &object.metadata;
-    let spec = object.data.get("spec")?;
-    let name = metadata.name.as_deref()?;
-    let text = |key: &str| spec.get(key).and_then(serde_json::Value::as_str).map(Box::from);
     let created = metadata.creation_timestamp.as_ref();
-    Some(Record {
-        uid: metadata.uid.as_deref()?.into(),
-        namespace: text("namespace")?,
-        service_account: text("serviceAccount")?,
-        created: created.map_or(SystemTime::UNIX_EPOCH, |time| time.0.into()),
-        association: Association::read(name, spec).into(),
-    })
+    Record::read(
+        metadata.uid.as_deref()?,
+        metadata.name.as_deref()?,
+        created.map_or(SystemTime::UNIX_EPOCH, |time| time.0.into()),
+        object.data.get("spec")?.clone(),
+    )
 }
 
 fn failure(error: &watcher::Error) -> Failure {

@@ -5,7 +5,6 @@ use std::time::SystemTime;
 use serde_json::json;
 
 use super::*;
-use crate::roles::associations::Association;
 
 fn pod() -> Pod {
     Pod::fixture("a", &[])
@@ -16,13 +15,7 @@ fn record(name: &str) -> Record {
         "namespace": "default", "serviceAccount": "default",
         "roleArn": format!("arn:aws:iam::123456789012:role/{name}"),
     });
-    Record {
-        uid: name.into(),
-        namespace: "default".into(),
-        service_account: "default".into(),
-        created: SystemTime::UNIX_EPOCH,
-        association: Association::read(name, &spec).into(),
-    }
+    Record::read(name, name, SystemTime::UNIX_EPOCH, spec).unwrap()
 }
 
 fn heard(news: impl IntoIterator<Item = News>) -> Store {
