@@ -280,7 +280,7 @@ impl Bound {
         background.spawn("the search for pods that are cut off", cut_off);
         background.spawn("the watch on pods", async move {
             let told = watch.run(|change| assigner.on_change(change));
-            tokio::join!(told, assigner.follow(), async {
+            tokio::join!(told, assigner.follow(), assigner.tell_refusals(), async {
                 callers.listed().await;
                 listed.done();
                 info!("this node's pods are known");

@@ -59,6 +59,29 @@ fn a_failed_assume_role_shows_on_the_pod_with_what_to_do() -> Result<()> {
 }
 
 #[test]
+fn a_refused_prefetch_shows_on_the_pod_that_has_not_asked() -> Result<()> {
+    Cluster::with(|cluster| {
+        let web = cluster.pod("web").namespace("shop").role("denied").start()?;
+        let quiet = cluster.pod("quiet").namespace("shop").start()?;
+        let default = role_arn("denied-by-default");
+        let _agent = cluster.agent().set("--default-role", &default).start()?;
+        let found = event(cluster, "shop", "web")?;
+        ensure!(found["reason"] == "AssumeRoleFailed", "{found}");
+        ensure!(found["regarding"]["uid"] == web.uid.as_str(), "{found}");
+        let note = found["note"].as_str().context("no note")?;
+        ensure!(note.contains("trust policy"), "{note}");
+        // Both answers of the same refusal, the pod's own too, are one Event.
+        ensure!(web.get(&format!("{LIST}denied"))?.status == 403);
+        quiet.get(LIST)?;
+        let late = cluster.pod("late").namespace("shop").annotation(ROLE, "").start()?;
+        event(cluster, "shop", &late.name)?;
+        let all = cluster.kubernetes.events("shop")?;
+        ensure!(all.len() == 2, "none for the pod that nothing maps: {all:#?}");
+        Ok(())
+    })
+}
+
+#[test]
 fn events_that_cannot_be_written_harm_nothing() -> Result<()> {
     Cluster::with(|cluster| {
         let web = cluster.pod("web").role("web").start()?;

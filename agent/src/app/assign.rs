@@ -9,7 +9,8 @@ use tracing::warn;
 use crate::callers::Callers;
 use crate::callers::pods::{Change, Pod, PodUid};
 use crate::clock::Clock;
-use crate::credentials::broker::{Broker, Prefetch};
+use crate::credentials::advice::report;
+use crate::credentials::broker::{Broker, Prefetch, Refused};
 use crate::credentials::prefetch::Policy;
 use crate::credentials::{PlanError, SessionPlan, SessionRequest};
 use crate::metadata::Handler;
@@ -80,6 +81,19 @@ impl Assigner {
         }
     }
 
+    /// Tells on each pod concerned what AWS refuses it although it has not asked, for ever.
+    pub(super) async fn tell_refusals(&self) {
+        let mut refusals = self.broker.refusals();
+        // The broker ends only with the process.
+        while let Some(Refused { pods, request, error }) = refusals.recv().await {
+            let decided = self.decided.pods();
+            for Known { pod, .. } in pods.iter().filter_map(|uid| decided.get(uid)) {
+                let note = report(&request, &error);
+                self.events.tell(pod.object(), Reason::AssumeRoleFailed, note);
+            }
+        }
+    }
+
     /// Decides anew for every pod whenever something else changes that decisions rest on, for ever.
     pub(super) async fn follow(&self) {
         let mut roles = self.roles.clone();
@@ -114,14 +128,17 @@ impl Assigner {
             warn!(%pod, uid = %pod.uid, "{refusal}");
             self.events.tell(pod.object(), Reason::RoleRefused, refusal.to_string());
         }
-        let session = session.transpose().unwrap_or_else(|error| {
-            warn!(%pod, uid = %pod.uid, "{error}");
-            None
-        });
         let prefetch = match &decision {
             Decision::Granted(grant) => self.prefetch.of(&pod, grant, self.clock.now()),
             Decision::None | Decision::Refused(_) | Decision::NotYet(_) => Prefetch::No,
         };
+        let session = session.transpose().unwrap_or_else(|error| {
+            warn!(%pod, uid = %pod.uid, "{error}");
+            if prefetch != Prefetch::No {
+                self.events.tell(pod.object(), Reason::RoleRefused, error.to_string());
+            }
+            None
+        });
         self.broker.assign(pod.uid.clone(), session, prefetch);
     }
 

@@ -4,10 +4,11 @@
 //! "Troubleshoot access denied error messages"). It says the same of a role that is not there as of one
 //! that may not be assumed, so some refusals have more than one explanation: all are named.
 //!
-//! Nothing here names the node's identity, so that a pod may read it.
+//! But for [`report`], nothing here names the node's identity, so that a pod may read it.
 
 use super::session::{AssumeRoleRequest, PodIdentityRequest, WebIdentityRequest};
 use super::{FetchError, SessionRequest};
+use crate::report::Chain;
 
 /// What may be wrong, and the mend of each; nothing where the error says that itself.
 #[must_use]
@@ -46,6 +47,17 @@ pub fn sentence(advice: &[String]) -> Option<String> {
             let numbered = several.iter().zip(1..).map(|(one, number)| format!("({number}) {one}"));
             Some(format!("It may be: {}", numbered.collect::<Vec<_>>().join("; ")))
         }
+    }
+}
+
+/// What operators are told of a request that failed: what was asked, AWS's answer, what to do. It names the
+/// node's identity where AWS does, so no pod may read it.
+#[must_use]
+pub fn report(request: &SessionRequest, error: &FetchError) -> String {
+    let failed = format!("{request}: {}", Chain(error));
+    match sentence(&advise(request, error)) {
+        Some(advice) => format!("{failed}. {advice}"),
+        None => failed,
     }
 }
 

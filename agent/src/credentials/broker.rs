@@ -54,7 +54,22 @@ enum Command {
     Reconsider(PodUid),
     Forget(PodUid),
     States(oneshot::Sender<Vec<SessionState>>),
+    TellRefusals(mpsc::Sender<Refused>),
 }
+
+/// A session that AWS refused, with the pods for which it is kept although they do not ask.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// The pods.
+    pub pods: Vec<PodUid>,
+    /// What was asked for.
+    pub request: Arc<SessionRequest>,
+    /// AWS's refusal.
+    pub error: FetchError,
+}
+
+/// Refusals that may wait to be heard; more are dropped, and come again with the next attempt.
+const REFUSALS: usize = 256;
 
 impl Broker {
     /// The broker's handle, and its task to be run.
@@ -118,6 +133,14 @@ impl Broker {
         let (reply, states) = oneshot::channel();
         self.tell(Command::States(reply));
         states.await.unwrap_or_default()
+    }
+
+    /// Hears from now on what AWS refuses to pods that have not asked themselves.
+    #[must_use]
+    pub fn refusals(&self) -> mpsc::Receiver<Refused> {
+        let (sender, refusals) = mpsc::channel(REFUSALS);
+        self.tell(Command::TellRefusals(sender));
+        refusals
     }
 
     /// Without a broker there is nobody left to tell: the agent is stopping.

@@ -14,8 +14,8 @@ use super::chance::Chance;
 use super::entry::{Entry, Now, Waiter};
 use super::limiter::{Class, Limiter};
 use super::{
-    Command, Credentials, FetchError, Meters, Prefetch, SessionRequest, SessionState, Source,
-    report,
+    Command, Credentials, FetchError, Meters, Prefetch, Refused, SessionRequest, SessionState,
+    Source, report,
 };
 use crate::callers::pods::PodUid;
 use crate::clock::Clock;
@@ -66,6 +66,8 @@ pub(super) struct Owner<S> {
     /// Sessions so far.
     count: u64,
     fetches: JoinSet<Fetched>,
+    /// Who hears what AWS refuses.
+    refusals: Option<mpsc::Sender<Refused>>,
     /// Fetches under way, with and without a pod that waits.
     running: [usize; 2],
     limiter: Limiter,
@@ -91,6 +93,7 @@ impl<S: Source> Owner<S> {
             sessions: HashMap::new(),
             count: 0,
             fetches: JoinSet::new(),
+            refusals: None,
             running: [0; 2],
             compared: now,
             wake: now.instant + TICK,
@@ -136,6 +139,7 @@ impl<S: Source> Owner<S> {
             }
             // Nobody listens any more; that is no failure.
             Command::States(reply) => drop(reply.send(self.states())),
+            Command::TellRefusals(sender) => self.refusals = Some(sender),
         }
     }
 
@@ -294,6 +298,7 @@ impl<S: Source> Owner<S> {
         let chance = [self.chance.next(), self.chance.next()];
         let answer = entry.finish(&key, result, now, chance);
         report::log(&key, entry, &answer, now);
+        report::tell(self.refusals.as_ref(), &key, entry, &answer);
         self.meters.count(&answer, took);
         match &answer {
             Err(error) if report::is_of_the_node(error) => self.limiter.slow_down(now.instant),

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::entry::{Entry, Now, State};
-use super::{Answer, FetchError, SessionRequest};
+use super::{Answer, FetchError, Refused, SessionRequest};
 use crate::callers::pods::PodUid;
 use crate::credentials::advice::{advise, sentence};
 use crate::report::Chain;
@@ -126,5 +127,23 @@ pub(super) fn log(request: &SessionRequest, entry: &Entry, answer: &Answer, now:
             let advice = sentence(&advise(request, error));
             warn!(%request, error = %Chain(error), advice, "no credentials");
         }
+    }
+}
+
+/// Tells of a refusal to pods for which the session is kept although they do not ask. One whose grounds
+/// have changed in the meantime is none.
+pub(super) fn tell(
+    refusals: Option<&mpsc::Sender<Refused>>,
+    request: &Arc<SessionRequest>,
+    entry: &Entry,
+    answer: &Answer,
+) {
+    let (Some(refusals), Err(error)) = (refusals, answer) else { return };
+    let kept = entry.pods.iter().filter(|(_, kept)| **kept).map(|(pod, _)| pod.clone());
+    let pods: Vec<_> = kept.collect();
+    if error.refusal().is_some() && entry.failures > 0 && !pods.is_empty() {
+        // Where nobody keeps up it is told again with the next attempt.
+        let _ =
+            refusals.try_send(Refused { pods, request: Arc::clone(request), error: error.clone() });
     }
 }

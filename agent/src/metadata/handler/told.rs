@@ -1,12 +1,11 @@
 //! What is told of an answer beside the pod's own: audit lines, and Events on the pod.
 
 use crate::callers::pods::Pod;
-use crate::credentials::advice::{advise, sentence};
+use crate::credentials::advice::{advise, report, sentence};
 use crate::credentials::{Credentials, FetchError, PlanError, SessionRequest};
 use crate::metadata::response::{Answer, refused, unavailable};
 use crate::operate::audit::{self, Denial, Issue};
 use crate::operate::events::Reason;
-use crate::report::Chain;
 use crate::roles::{Grant, Refusal, RoleArn};
 
 use super::Handler;
@@ -45,17 +44,14 @@ impl Handler {
         request: &SessionRequest,
         error: &FetchError,
     ) -> Answer {
-        let advice = sentence(&advise(request, error));
-        let advice = advice.as_deref();
-        let mut reason = format!("{request}: {}", Chain(error));
-        if let Some(advice) = advice {
-            reason = format!("{reason}. {advice}");
-        }
+        let reason = report(request, error);
         let now = self.clock.now();
         let answer = match error.refusal() {
             Some(code) => {
                 deny(pod, grant, code, &reason);
-                let advice = advice.unwrap_or("The log of podrole on this node has its reason");
+                let advice = sentence(&advise(request, error));
+                let advice =
+                    advice.as_deref().unwrap_or("The log of podrole on this node has its reason");
                 refused(
                     code,
                     &format!("AWS refused {request} to pod {pod} ({code}). {advice}"),
