@@ -162,6 +162,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let callers = Callers::new(pods.clone(), identity, host.clone(), fresh.clone(), meters);
     measure(&mut node, &mut sources, &mut metrics, &callers);
     let own_base = own_base(&sources.sts, &settings.rules.base);
+    let sts = sources.sts.clone();
     let (broker, broker_task) = Broker::new(sources, clock.clone(), metrics.sessions.clone());
     let (node_metadata, node_metadata_task) =
         metadata::connect(&settings.metadata, &kubernetes, &settings.node_name, &metrics);
@@ -201,7 +202,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     ];
     let metrics = Arc::new(metrics);
     let knowing =
-        Knowing::beside(&handler, settings.node_name, &readiness, &metrics, Own::new(own));
+        Knowing::beside(&handler, settings.node_name, &readiness, &metrics, sts, Own::new(own));
     Ok(Bound { claim, node, sockets, knowing, handler, watch, assigner, tasks, readiness, metrics })
 }
 

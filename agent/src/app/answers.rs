@@ -11,16 +11,18 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
+use super::host_pods::mapped;
 use super::inspect::Ready;
 use super::inspect::explain::{About, Explanation, compose, verdict};
-use super::inspect::status::{PodStatus, SessionStatus, Status};
+use super::inspect::status::{HostNetworkStatus, PodStatus, SessionStatus, Status};
 use crate::callers::Callers;
 use crate::callers::pods::Pod;
-use crate::credentials::SessionPlan;
 use crate::credentials::advice::{advise, sentence};
 use crate::credentials::broker::{Broker, Phase, SessionState};
 use crate::credentials::sts::Sts;
 use crate::credentials::trust::Known;
+use crate::credentials::{SessionPlan, SessionRequest};
+use crate::kernel::HostPod;
 use crate::metadata::Handler;
 use crate::operate::control::{Answers, Question};
 use crate::operate::metrics::Metrics;
@@ -50,6 +52,8 @@ pub(super) struct Knowing {
     plan: SessionPlan,
     /// Who has the sessions.
     broker: Broker,
+    /// What STS taught about roles.
+    sts: Sts,
     /// Whom STS takes the agent for.
     own: Own,
     /// What was counted.
@@ -73,10 +77,12 @@ impl Knowing {
         node: String,
         readiness: &Readiness,
         metrics: &Arc<Metrics>,
+        sts: Sts,
         own: Own,
     ) -> Self {
         Self {
             node,
+            sts,
             started: handler.started,
             readiness: readiness.clone(),
             callers: handler.callers.clone(),
@@ -103,6 +109,7 @@ impl Knowing {
             node: self.node.clone(),
             started: rfc3339(self.started),
             ready: self.ready(),
+            host_network_pods: self.callers.host_network().pods.to_string(),
             pods: pods
                 .iter()
                 .map(|pod| self.pod(pod, sessions.get(pod.uid.as_str()).copied()))
@@ -128,8 +135,27 @@ impl Knowing {
             rule: grant.map(|grant| grant.rule.to_string()),
             role: grant.and_then(|grant| grant.role().or(known)).map(ToString::to_string),
             reason,
-            session: session.and_then(session_status),
+            host_network: self.host_network(pod, &decision),
+            session: session.and_then(|session| self.session(session)),
         }
+    }
+
+    fn host_network(&self, pod: &Pod, decision: &Decision) -> Option<HostNetworkStatus> {
+        let word = self.callers.host_network().decide(pod, mapped(decision));
+        pod.host_network.then_some(match word {
+            Some(HostPod::Node) => HostNetworkStatus::Node,
+            Some(HostPod::Held) => HostNetworkStatus::Held,
+            None => HostNetworkStatus::NotYet,
+        })
+    }
+
+    /// Nothing of a pod that may have none.
+    fn session(&self, session: &SessionState) -> Option<SessionStatus> {
+        let untagged = matches!(
+            session.request.as_deref(),
+            Some(SessionRequest::AssumeRole(request)) if self.sts.leaves_out_tags(request)
+        );
+        Some(SessionStatus { untagged, ..session_status(session)? })
     }
 
     /// None of a pod that is not on this node, as far as is known.
@@ -151,7 +177,7 @@ impl Knowing {
         });
         let sessions = self.broker.states().await;
         if let Some(session) = sessions.iter().find(|session| session.pod == pod.uid) {
-            explanation.session = session_status(session);
+            explanation.session = self.session(session);
             let failed = session.request.as_ref().zip(session.error.as_ref());
             explanation.advice =
                 failed.and_then(|(request, error)| sentence(&advise(request, error)));
@@ -205,6 +231,7 @@ fn session_status(session: &SessionState) -> Option<SessionStatus> {
         state: state.to_owned(),
         access_key_id: session.access_key_id.as_deref().map(str::to_owned),
         expires: session.expiration.map(rfc3339),
+        untagged: false,
         error: session.error.as_ref().map(|error| Chain(error).to_string()),
     })
 }

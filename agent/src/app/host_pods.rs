@@ -92,12 +92,17 @@ impl HostPodsKeeper {
         if !pod.host_network {
             return Word::None;
         }
-        let mapped = match self.roles.decide(&pod) {
-            Decision::Granted(_) | Decision::Refused(_) => Mapped::Yes,
-            Decision::None => Mapped::No,
-            Decision::NotYet(_) => Mapped::Unknown,
-        };
-        self.host_network.decide(&pod, mapped).map_or(Word::None, Word::Said)
+        let decision = self.roles.decide(&pod);
+        self.host_network.decide(&pod, mapped(&decision)).map_or(Word::None, Word::Said)
+    }
+}
+
+/// Whether a rule gives a role to that very pod.
+pub(super) fn mapped(decision: &Decision) -> Mapped {
+    match decision {
+        Decision::Granted(_) | Decision::Refused(_) => Mapped::Yes,
+        Decision::None => Mapped::No,
+        Decision::NotYet(_) => Mapped::Unknown,
     }
 }
 

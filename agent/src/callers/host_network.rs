@@ -1,6 +1,7 @@
 //! Pods in the node's network namespace: which of them are the node, and which are held like any
 //! other pod (`--host-network-pods`, `--host-network-exempt`). Pure.
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::kernel::HostPod;
@@ -17,6 +18,16 @@ pub enum HostNetworkPods {
     Mapped,
     /// The same role; else none.
     Deny,
+}
+
+impl fmt::Display for HostNetworkPods {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Node => "node",
+            Self::Mapped => "mapped",
+            Self::Deny => "deny",
+        })
+    }
 }
 
 /// Pods that are the node in any case, by `NAMESPACE/SERVICEACCOUNT`; `*` stands for any of either.

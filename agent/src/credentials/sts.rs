@@ -89,6 +89,15 @@ impl Sts {
         }
     }
 
+    /// Whether the tags of `request` are left out: STS refused them within the hour, and
+    /// `untagged-fallback` does without.
+    #[must_use]
+    pub fn leaves_out_tags(&self, request: &AssumeRoleRequest) -> bool {
+        request.untagged_fallback
+            && !request.tags.is_empty()
+            && self.learned.knows(&request.role, Lesson::Untagged)
+    }
+
     /// Asks for one session.
     ///
     /// # Errors

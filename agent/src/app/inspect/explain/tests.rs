@@ -90,6 +90,7 @@ fn a_pod_that_aws_refuses() {
         state: "refused".into(),
         access_key_id: None,
         expires: None,
+        untagged: false,
         error: Some(error),
     });
     explanation.advice = Some("What to do: allow it beside sts:AssumeRole".into());
