@@ -17,9 +17,11 @@ mod unreachable;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch as channel;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -41,7 +43,7 @@ use crate::callers::snapshot::Snapshot;
 use crate::callers::watch::{Remembered, Watch};
 use crate::clock::Clock;
 use crate::credentials::Broker;
-use crate::credentials::aws::{Aws, ConfigError};
+use crate::credentials::aws::Aws;
 use crate::credentials::sources::Sources;
 use crate::credentials::sts::Sts;
 use crate::credentials::token_request::TokenRequests;
@@ -55,6 +57,7 @@ use crate::operate::metrics::Metrics;
 use crate::operate::readiness::Readiness;
 use crate::operate::shutdown::Signals;
 use crate::operate::supervisor::{Ended, Supervisor};
+use crate::report::Chain;
 use crate::roles::lookups::watches::Watches;
 use crate::roles::{Lookups, Memory, Roles, Rules};
 use crate::settings::{IdentityMode, Settings};
@@ -67,9 +70,6 @@ pub enum Error {
         "no Kubernetes client; set KUBECONFIG to a readable kubeconfig, or run in a pod with a ServiceAccount"
     )]
     Kubernetes(#[source] Box<kube::Error>),
-    /// Nothing says how to reach AWS.
-    #[error(transparent)]
-    Aws(#[from] ConfigError),
     /// The kernel does not do its part.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -106,18 +106,38 @@ impl Edges {
     /// The real ones, from the environment.
     ///
     /// # Errors
-    /// Where the environment does not say how to reach them. That they answer is not needed yet.
+    /// Where the environment does not say how to reach the API server. That it answers is not needed yet. AWS's
+    /// region is waited for.
     pub async fn connect(settings: &Settings) -> Result<Self, Error> {
         let clock = Clock::system();
         let kubernetes =
             api_server::connect().await.map_err(|error| Error::Kubernetes(Box::new(error)))?;
-        let aws = Aws::from_environment().await?;
+        let aws = aws().await;
         let requests = settings.plan.token_requests.then(|| TokenRequests::new(kubernetes.clone()));
         let kubelet = settings.kubelet_dir.clone();
         let tokens = Tokens { kubelet, requests, clock: clock.clone() };
         let sources = Sources::new(&aws, &tokens, &clock);
         let own = Sts::new(aws, clock.clone());
         Ok(Self { clock, kubernetes, sources, own })
+    }
+}
+
+/// Between two looks for a region where none was found: the metadata service may be slower than the agent.
+const REGION_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// The way to AWS, as soon as its region is known.
+async fn aws() -> Aws {
+    let mut is_told = false;
+    loop {
+        match Aws::from_environment().await {
+            Ok(aws) => return aws,
+            Err(error) if !is_told => {
+                warn!(error = %Chain(&error), "pods are refused until a region is found; trying again");
+                is_told = true;
+            }
+            Err(_) => {}
+        }
+        sleep(REGION_AGAIN_AFTER).await;
     }
 }
 
@@ -146,7 +166,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let Edges { clock, kubernetes, mut sources, own } = edges;
     say_limits(&settings);
     let readiness = Readiness::default();
-    let listen = listen::or_primary(settings.kernel.listen)?;
+    let listen = listen::once_there(settings.kernel.listen).await;
     let (keys, rotation) = Keyring::open(settings.state_dir.clone(), clock.clone())?;
     bpffs::ensure_mounted(&settings.kernel.bpf_fs)?;
     let claim = Claim::make(&settings.kernel.bpf_fs, &settings.state_dir)?;
@@ -237,7 +257,7 @@ impl Bound {
     ///
     /// # Errors
     /// Where the programs cannot be attached, or a part that must live has ended.
-    pub async fn run(self, signals: Signals) -> Result<(), Error> {
+    pub async fn run(self, mut signals: Signals) -> Result<(), Error> {
         let Self {
             claim: _claim,
             node,

@@ -52,11 +52,17 @@ fn run(settings: Settings) -> anyhow::Result<()> {
     telemetry::start(settings.log.format, settings.log.filter()?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let signals = Signals::catch()?;
+        let mut signals = Signals::catch()?;
         info!(version = env!("CARGO_PKG_VERSION"), node = settings.node_name, "starting");
         debug!(?settings, "settings");
-        let edges = Edges::connect(&settings).await?;
-        app::build(settings, edges).await?.run(signals).await?;
+        let built = async {
+            let edges = Edges::connect(&settings).await?;
+            app::build(settings, edges).await
+        };
+        tokio::select! {
+            bound = built => bound?.run(signals).await?,
+            signal = signals.wait() => info!(signal, "stopping before all was there"),
+        }
         Ok(())
     })
 }

@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 /// What the kernel refused, or what is wrong with the node.
-pub async fn attach(settings: &AttachSettings, signals: Signals) -> Result<(), Error> {
+pub async fn attach(settings: &AttachSettings, mut signals: Signals) -> Result<(), Error> {
     tokio::select! {
         attached = until_attached(settings) => attached,
         signal = signals.wait() => {
@@ -33,7 +33,11 @@ pub async fn attach(settings: &AttachSettings, signals: Signals) -> Result<(), E
 
 async fn until_attached(settings: &AttachSettings) -> Result<(), Error> {
     let AttachSettings { kernel, wait, log: _ } = settings;
-    let listen = listen::or_primary(kernel.listen)?;
+    let listen = if *wait {
+        listen::once_there(kernel.listen).await
+    } else {
+        listen::or_primary(kernel.listen)?
+    };
     loop {
         let Some(cgroup) = PodCgroup::find(kernel.pod_cgroup.as_deref())? else {
             guard_alone(kernel, listen, *wait).await?;

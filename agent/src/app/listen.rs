@@ -2,13 +2,23 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep};
+use tracing::warn;
 
 use crate::operate::control::server::Socket;
+use crate::report::Chain;
 use crate::settings::{ADMIN_PORT, Listen, PROXY_PORT, Settings};
 
 use super::Error;
+
+/// How long an address that is named may take to be the node's: a new IPv6 address is checked for its
+/// like first (RFC 4862, section 5.4).
+const ADDRESS_COMES_WITHIN: Duration = Duration::from_secs(5);
+/// Between two looks.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
@@ -78,13 +88,40 @@ async fn bind_admin(given: Option<SocketAddr>) -> Result<TcpListener, ListenErro
 }
 
 async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ListenError> {
-    let bound = TcpListener::bind(address).await;
-    bound.map_err(|source| ListenError::Bind { address, flag, source })
+    let given_up = Instant::now() + ADDRESS_COMES_WITHIN;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(source)
+                if source.kind() != io::ErrorKind::AddrNotAvailable
+                    || Instant::now() >= given_up =>
+            {
+                return Err(ListenError::Bind { address, flag, source });
+            }
+            Err(_) => sleep(LOOK_AGAIN_AFTER).await,
+        }
+    }
 }
 
 /// As told, else the node's primary addresses.
 pub(super) fn or_primary(given: Option<Listen>) -> Result<Listen, ListenError> {
     given.map_or_else(primary_addresses, Ok)
+}
+
+/// The same, as soon as it can be told: the agent may be there before the network.
+pub(super) async fn once_there(given: Option<Listen>) -> Listen {
+    let mut is_told = false;
+    loop {
+        match or_primary(given) {
+            Ok(listen) => return listen,
+            Err(error) if !is_told => {
+                warn!(error = %Chain(&error), "waiting for the network");
+                is_told = true;
+            }
+            Err(_) => {}
+        }
+        sleep(LOOK_AGAIN_AFTER).await;
+    }
 }
 
 /// The addresses that the node would send from to elsewhere. Connecting a datagram socket asks the

@@ -23,7 +23,7 @@ impl Signals {
     }
 
     /// Waits for one and names it.
-    pub async fn wait(mut self) -> &'static str {
+    pub async fn wait(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
