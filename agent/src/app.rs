@@ -54,6 +54,7 @@ use crate::operate::admin;
 use crate::operate::control::server::SocketError;
 use crate::operate::events::{self, Events};
 use crate::operate::metrics::Metrics;
+use crate::operate::node_object::NodeObject;
 use crate::operate::readiness::Readiness;
 use crate::operate::shutdown::Signals;
 use crate::operate::supervisor::{Ended, Supervisor};
@@ -172,6 +173,12 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let claim = Claim::make(&settings.kernel.bpf_fs, &settings.state_dir)?;
     let mut node = Node::prepare(&settings.kernel, listen)?;
     let sockets = Sockets::bind(&settings, listen).await?;
+    let node_object = NodeObject {
+        client: kubernetes.clone(),
+        name: settings.node_name.clone(),
+        taint: settings.startup_taint.clone(),
+        clock: clock.clone(),
+    };
     let (events, writer) =
         events::Writer::new(kubernetes.clone(), clock.clone(), settings.node_name.clone());
     let (index, pods) = channel::channel(Index::default());
@@ -218,6 +225,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         ("the snapshot of what roles depend on", Box::pin(roles.written_to(memory))),
         ("the node's metadata", node_metadata_task),
         ("the writer of Events", Box::pin(writer.run())),
+        ("the writer of the Node's condition", Box::pin(node_object.run(readiness.clone()))),
         ("the lookups of what roles depend on", Box::pin(lookups.run(own_base))),
     ];
     let metrics = Arc::new(metrics);

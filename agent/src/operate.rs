@@ -6,6 +6,7 @@ pub mod control;
 pub mod core_dumps;
 pub mod events;
 pub mod metrics;
+pub mod node_object;
 pub mod readiness;
 pub mod shutdown;
 pub mod state_file;

@@ -67,6 +67,8 @@ pub struct Settings {
     pub prefetch: Policy,
     /// What pods may read beside their role.
     pub metadata: MetadataSettings,
+    /// The taint that is removed from the Node once the agent is ready, if the Node is written to at all.
+    pub startup_taint: Option<String>,
     /// What is logged, and how.
     pub log: LogSettings,
 }
@@ -261,6 +263,7 @@ impl Settings {
             plan: sessions.plan,
             kubelet_dir: sessions.kubelet_dir,
             metadata: metadata::check(arguments.metadata, &mut check),
+            startup_taint: check.require("--startup-taint", parse::taint(arguments.startup_taint)),
             log: LogSettings::check(arguments.log, &mut check),
         };
         check.done(settings)

@@ -68,6 +68,8 @@ impl<'c> AgentBuilder<'c> {
             ("--cluster-name", CLUSTER_NAME.to_owned()),
             ("--cluster-arn", CLUSTER_ARN.to_owned()),
             ("--permitted-roles", ".*".to_owned()),
+            // There is a Node object in few tests.
+            ("--startup-taint", String::new()),
             ("--log-format", "text".to_owned()),
         ];
         let keys = node::Keys::of_environment();
@@ -197,6 +199,12 @@ impl Agent {
             Ok(ready)
         });
         ready.with_context(|| format!("last of /readyz: {last}"))
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// All that it logged.

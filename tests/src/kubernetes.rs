@@ -122,6 +122,17 @@ impl Kubernetes {
         Ok(())
     }
 
+    /// Changes a Node by a merge patch.
+    pub fn patch_node(&self, name: &str, patch: &Value) -> Result<()> {
+        self.patch(&format!("/api/v1/nodes/{name}"), patch)
+    }
+
+    /// The Node of this name.
+    pub fn node(&self, name: &str) -> Result<Value> {
+        let reply = self.request("GET", &format!("/api/v1/nodes/{name}"), "", &Value::Null)?;
+        Ok(serde_json::from_str(&reply.ok().with_context(|| format!("get node {name}"))?)?)
+    }
+
     /// Creates a pod and gives the UID that the server chose.
     pub fn create_pod(&self, namespace: &str, pod: &Value) -> Result<String> {
         let path = format!("/api/v1/namespaces/{namespace}/pods");

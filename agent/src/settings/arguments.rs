@@ -58,7 +58,8 @@ pub struct AgentArguments {
     #[command(flatten)]
     pub kernel: KernelArguments,
 
-    /// For what must survive a restart: the key of IMDSv2 tokens, and who this node's pods are
+    /// For what must survive a restart: the key of IMDSv2 tokens, who this node's pods are and what their
+    /// roles depend on
     #[arg(
         long,
         env = "PODROLE_STATE_DIR",
@@ -70,6 +71,16 @@ pub struct AgentArguments {
     /// Where it answers the other commands.
     #[command(flatten)]
     pub socket: SocketArguments,
+
+    /// The taint that is removed from the Node once the agent is ready, if it is there; the Node's condition
+    /// `podrole.dev/Ready` is set with it. Empty: the Node is left alone
+    #[arg(
+        long,
+        env = "PODROLE_STARTUP_TAINT",
+        default_value = "podrole.dev/not-ready",
+        value_name = "KEY"
+    )]
+    pub startup_taint: String,
 
     /// How pods are told apart.
     #[command(flatten)]

@@ -17,6 +17,27 @@ pub(super) fn node_name(given: Option<String>) -> Result<String, String> {
     })
 }
 
+/// The key of a taint, which is a label's (Kubernetes, "Labels and Selectors", syntax); none if empty.
+pub(super) fn taint(given: String) -> Result<Option<String>, String> {
+    if given.is_empty() {
+        return Ok(None);
+    }
+    let (prefix, name) = given.rsplit_once('/').unwrap_or(("", &given));
+    let is_word = |text: &str, most: usize, marks: &str| {
+        let is_end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+        text.len() <= most
+            && is_end(text.chars().next())
+            && is_end(text.chars().next_back())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || marks.contains(c))
+    };
+    let has_prefix = given.contains('/');
+    if is_word(name, 63, "-_.") && (!has_prefix || is_word(prefix, 253, "-.")) {
+        Ok(Some(given))
+    } else {
+        Err(format!("{given:?} is no key of a taint, such as podrole.dev/not-ready"))
+    }
+}
+
 /// `on` or `off`.
 pub(super) fn switch(given: &str) -> Result<bool, String> {
     match given {

@@ -25,6 +25,7 @@ const FENCES: [Fence; 6] = [
             "roles/associations",
             "roles/lookups/watches",
             "operate/events",
+            "operate/node_object",
         ],
         outside: &[],
     },
