@@ -8,6 +8,7 @@ pub mod cgroups;
 pub mod clsact;
 pub mod drops;
 pub mod forward;
+mod held;
 pub mod hooks;
 pub mod host_pods;
 pub mod interfaces;

@@ -22,6 +22,17 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// `BPF_OBJ_PIN`: pins a link or a map at `path`.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = attr();
+    // SAFETY: all-zero bytes are a valid value of this variant, a struct of integers.
+    let pin = unsafe { &mut attr.__bindgen_anon_4 };
+    pin.pathname = path.as_ptr() as u64;
+    pin.bpf_fd = descriptor(object)?;
+    call(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(|_| ())
+}
+
 /// What a link holds its program on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {

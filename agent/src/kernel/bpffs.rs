@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::statfs;
@@ -62,6 +62,29 @@ impl PinDirectory {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What is pinned in it.
+    pub(super) fn entries(&self) -> Vec<PathBuf> {
+        entries(&self.path)
+    }
+
+    /// Which BPF file system it is in; none where none is mounted.
+    pub(super) fn device(&self) -> Option<u64> {
+        let bpf_fs = self.bpf_fs();
+        is_mounted(bpf_fs).then(|| fs::metadata(bpf_fs).ok().map(|about| about.dev())).flatten()
+    }
+
+    /// Makes it again where the file system that it was in is gone, which is mounted where it is not.
+    pub(super) fn make_again(&self) -> Result<(), KernelError> {
+        ensure_mounted(self.bpf_fs())?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.path);
+        made.map_err(failed("make", &self.path))
+    }
+
+    /// `<bpf-fs>` of `<bpf-fs>/podrole/v<ABI>`.
+    fn bpf_fs(&self) -> &Path {
+        self.path.ancestors().nth(2).unwrap_or(&self.path)
     }
 }
 

@@ -7,6 +7,7 @@ use podrole_ebpf::{FORWARD_PROGRAM, map};
 use tracing::warn;
 
 use super::clsact::Clsact;
+use super::held::Held;
 use super::hooks::{ForwardHook, Hook, Hooks};
 use super::interfaces::Watch;
 use super::loader::{self, Rules, refused};
@@ -21,6 +22,7 @@ pub struct ForwardGuard {
     exempt: ExemptInterfaces,
     may_be_missing: bool,
     on: On,
+    held: Held,
 }
 
 /// By what it is on the interfaces.
@@ -54,7 +56,14 @@ impl ForwardGuard {
             ForwardHook::Tcx => On::Tcx(Tcx::default()),
             ForwardHook::Clsact => On::Clsact(Clsact::new(!directory.is_provisional())),
         };
-        Ok(Self { ebpf, directory, exempt, may_be_missing: hooks.may_lack_forward, on })
+        Ok(Self {
+            ebpf,
+            directory,
+            exempt,
+            may_be_missing: hooks.may_lack_forward,
+            on,
+            held: Held::default(),
+        })
     }
 
     /// The hook that this kernel turned out to lack, if it lacks one.
@@ -69,6 +78,14 @@ impl ForwardGuard {
         if let On::Clsact(clsact) = &mut self.on {
             clsact.keep();
         }
+    }
+
+    /// Holds open what is pinned, and pins it again where the BPF file system is gone, which it says.
+    ///
+    /// # Errors
+    /// What could not be opened, mounted or pinned.
+    pub(super) fn hold(&mut self) -> Result<bool, KernelError> {
+        self.held.look(&self.directory)
     }
 
     /// Puts it on each interface that is guarded now, and takes it from all others. `fresh` also puts

@@ -58,7 +58,8 @@ impl Keeper {
         let _ = self.records.take_lost(ARRIVES_WITHIN);
         self.programs.forward.follow(&self.interfaces, true).await?;
         self.missing.set(self.programs.forward.missing().is_some().into());
-        self.programs.attach_to_pods(&self.cgroup)
+        self.programs.attach_to_pods(&self.cgroup)?;
+        self.programs.forward.hold().map(|_| ())
     }
 
     /// Whether the programs are on the pods' cgroup as it is now: it can be made anew while they are
@@ -74,6 +75,7 @@ impl Keeper {
         let mut sweep = interval(ARRIVES_WITHIN);
         let mut look = interval(LOOK_EVERY);
         let mut seen = Presence::Same;
+        let mut is_unpinned = false;
         loop {
             tokio::select! {
                 () = self.interfaces.changed() => self.follow().await,
@@ -88,7 +90,10 @@ impl Keeper {
                         self.follow().await;
                     }
                 }
-                _ = look.tick() => seen = self.look(seen),
+                _ = look.tick() => {
+                    is_unpinned = self.hold(is_unpinned);
+                    seen = self.look(seen);
+                }
                 Ok(()) = self.refuse.changed() => self.refuse(),
             }
         }
@@ -104,6 +109,25 @@ impl Keeper {
     async fn follow(&mut self) {
         if let Err(error) = self.programs.forward.follow(&self.interfaces, false).await {
             error!(error = %Chain(&error), "the forward guard is not on every interface; trying again");
+        }
+    }
+
+    /// Whether pins are missing now, if they were before.
+    fn hold(&mut self, before: bool) -> bool {
+        match self.programs.forward.hold() {
+            Ok(false) => false,
+            Ok(true) => {
+                warn!(
+                    "the BPF file system had been unmounted; the programs stayed and are pinned again"
+                );
+                false
+            }
+            Err(error) => {
+                if !before {
+                    error!(error = %Chain(&error), "the programs would not outlive this agent; trying again");
+                }
+                true
+            }
         }
     }
 
