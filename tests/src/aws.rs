@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::agent::CLUSTER_NAME;
+use crate::clock::Clock;
 use crate::curl;
 use crate::place::Place;
 use crate::pod::Address;
@@ -35,18 +36,22 @@ pub fn role_arn(name: &str) -> String {
     format!("arn:aws:iam::444455556666:role/{name}")
 }
 
+/// Where an STS listens that goes by a clock of its own.
+const CLOCKED_ADDRESS: &str = "10.0.0.1:8081";
+
 /// The pretend STS.
 #[derive(Debug)]
 pub struct Sts {
-    _process: Process,
+    process: Process,
     place: Place,
+    url: String,
     log: PathBuf,
 }
 
 /// The pretend instance metadata service of the node.
 #[derive(Debug)]
 pub struct Metadata {
-    _process: Process,
+    process: Process,
     log: PathBuf,
 }
 
@@ -55,7 +60,32 @@ impl Sts {
     pub fn start(place: &Place, directory: &Path) -> Result<Self> {
         let log = directory.join("sts.requests");
         let process = start(place, "sts", &[STS_ADDRESS], directory, &log)?;
-        Ok(Self { _process: process, place: place.clone(), log })
+        Ok(Self { process, place: place.clone(), url: STS_URL.to_owned(), log })
+    }
+
+    /// Starts one more, which goes by `clock`.
+    pub fn start_by(clock: &Clock, place: &Place, directory: &Path) -> Result<Self> {
+        let log = directory.join("clocked-sts.requests");
+        let mut command = command(place, "sts", &[CLOCKED_ADDRESS], &log)?;
+        command.envs(clock.environment());
+        let process = listening("clocked-sts", &mut command, 1, directory)?;
+        Ok(Self { process, place: place.clone(), url: format!("http://{CLOCKED_ADDRESS}"), log })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Stops it where it stands, as a server behind a network that swallows everything, until it goes on.
+    pub fn pause(&self) -> Result<()> {
+        self.process.signal(libc::SIGSTOP)
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) -> Result<()> {
+        self.process.signal(libc::SIGCONT)
     }
 
     /// Starts one that is reached as an HTTP proxy is: whatever it is asked for by a whole URL, it answers
@@ -63,7 +93,7 @@ impl Sts {
     pub fn start_as_proxy(place: &Place, directory: &Path) -> Result<Self> {
         let log = directory.join("proxy.requests");
         let process = start(place, "sts", &[PROXY_ADDRESS], directory, &log)?;
-        Ok(Self { _process: process, place: place.clone(), log })
+        Ok(Self { process, place: place.clone(), url: PROXY_URL.to_owned(), log })
     }
 
     /// The AssumeRole requests that arrived so far for a role of the test account.
@@ -87,7 +117,7 @@ impl Sts {
             service_account: service_account.to_owned(),
             role: role_arn(role),
         };
-        let url = format!("{STS_URL}/_pretend/association");
+        let url = format!("{}/_pretend/association", self.url);
         let json = [("Content-Type", "application/json")];
         let body = serde_json::to_string(&association)?;
         curl::request(&self.place, "PUT", &url, &json, &body)?.ok().context(body)?;
@@ -106,10 +136,18 @@ impl Sts {
     pub fn behave(&self, role: &str, answer: Way, delay: Duration) -> Result<()> {
         let mut behaviour = Behaviour::of(answer);
         behaviour.delay_ms = u64::try_from(delay.as_millis())?;
-        let setting = Setting { role: Some(role_arn(role)), behaviour };
-        let url = format!("{STS_URL}/_pretend/behaviour");
+        self.set(&Setting { role: Some(role_arn(role)), behaviour })
+    }
+
+    /// Makes it answer so, from now on, whoever asks.
+    pub fn behave_to_all(&self, answer: Way) -> Result<()> {
+        self.set(&Setting { role: None, behaviour: Behaviour::of(answer) })
+    }
+
+    fn set(&self, setting: &Setting) -> Result<()> {
+        let url = format!("{}/_pretend/behaviour", self.url);
         let json = [("Content-Type", "application/json")];
-        let body = serde_json::to_string(&setting)?;
+        let body = serde_json::to_string(setting)?;
         curl::request(&self.place, "PUT", &url, &json, &body)?.ok().context(body)?;
         Ok(())
     }
@@ -120,7 +158,7 @@ impl Metadata {
     pub fn start(place: &Place, directory: &Path) -> Result<Self> {
         let log = directory.join("metadata.requests");
         let process = start(place, "metadata", &METADATA_ADDRESSES, directory, &log)?;
-        Ok(Self { _process: process, log })
+        Ok(Self { process, log })
     }
 
     /// Starts one more at `address`, which refuses requests without a token.
@@ -134,7 +172,17 @@ impl Metadata {
         let mut command = command(place, "metadata", &[address], &log)?;
         command.arg("--tokens-required");
         let process = listening(which, &mut command, 1, directory)?;
-        Ok(Self { _process: process, log })
+        Ok(Self { process, log })
+    }
+
+    /// Stops it where it stands, until it goes on.
+    pub fn pause(&self) -> Result<()> {
+        self.process.signal(libc::SIGSTOP)
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) -> Result<()> {
+        self.process.signal(libc::SIGCONT)
     }
 
     /// All requests that arrived so far.

@@ -212,6 +212,11 @@ impl Kubernetes {
         self.wait_until_ready()
     }
 
+    /// The same, of a server that answers nobody.
+    pub fn cut_open_watches(&self) -> Result<()> {
+        self.server.cut_watches(&self.place)
+    }
+
     /// Forgets all history, so that whoever resumes a watch is told `410 Gone`, and cuts all watches.
     pub fn forget_history(&self) -> Result<()> {
         self.server.forget_history(&self.place)?;

@@ -1,73 +1,72 @@
-//! An STS that fails when sessions are due for their refresh: no client notices. The agent's clock is the
-//! kernel's, so time is scaled: a session of 90 s in place of an hour, refreshed with 67 to 75 s left and
-//! served to its last minute. What whole hours bring is simulated in the broker's own tests.
+//! An STS that fails for most of an hour: no client notices. Agent and STS go by a clock that the test moves,
+//! so that sessions are those of an hour, and end when they say.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
-use podrole_tests::aws::role_arn;
-use podrole_tests::clients::{self, Client};
+use anyhow::{Context as _, Result, ensure};
+use podrole_tests::aws::{Sts, role_arn};
+use podrole_tests::clients::{self, CURL, Client};
+use podrole_tests::clock::Clock;
 use podrole_tests::cluster::Cluster;
 use podrole_tests::http::LIST;
 use podrole_tests::pod::Pod;
 use podrole_tests::pretend::sts::behaviour::Way;
 use podrole_tests::wait;
 
-/// Roles of this name get sessions of 90 s.
-const ROLE: &str = "short";
-/// In which the refresh must have come, on a busy machine.
-const A_SESSION: Duration = Duration::from_secs(50);
+const ROLE: &str = "web";
+/// STS is away for so many minutes: a session of an hour can bridge no more, for it is served until its
+/// last minute.
+const AWAY: i64 = 58;
+/// The clock is moved by so many minutes at once.
+const STEP: usize = 3;
+/// After so many steps, each client asks; after all others the quickest does.
+const ALL_ASK: usize = 6;
 
-/// Lets a client look for credentials again and again; the keys that it found.
-fn ask_until(over: &AtomicBool, pod: &Pod<'_>, client: &Client) -> Result<BTreeSet<String>> {
-    let mut keys = BTreeSet::new();
-    while !over.load(Ordering::SeqCst) {
-        let found = pod.credentials_by(client)?;
-        let found = found.with_context(|| format!("{} found no credentials", client.name))?;
-        ensure!(found.session()?.role == role_arn(ROLE), "{} has another role", client.name);
-        keys.insert(found.access_key_id);
-    }
-    Ok(keys)
+/// Lets a client look for credentials; the key that it found.
+fn ask(pod: &Pod<'_>, client: &Client) -> Result<String> {
+    let found = pod.credentials_by(client)?;
+    let found = found.with_context(|| format!("{} found no credentials", client.name))?;
+    ensure!(found.session()?.role == role_arn(ROLE), "{} has another role", client.name);
+    Ok(found.access_key_id)
 }
 
 #[test]
 fn no_client_sees_an_outage_of_sts() -> Result<()> {
     Cluster::with(|cluster| {
+        let clock = Clock::new(cluster.directory())?;
+        let sts = Sts::start_by(&clock, &cluster.outside_place(), cluster.directory())?;
         let pod = cluster.pod("web").role(ROLE).start()?;
         let late = cluster.pod("late").role("late").start()?;
         assert!(pod.node_credentials()?.is_some());
-        let _agent = cluster.agent().set("--prefetch", "off").start()?;
+        let agent = cluster.agent().by(&clock).env("AWS_ENDPOINT_URL_STS", sts.url());
+        let _agent = agent.set("--prefetch", "off").start()?;
         let first = pod.credentials_of(ROLE)?.access_key_id;
-        for role in [ROLE, "late"] {
-            cluster.sts.behave(role, Way::InternalFailure, Duration::ZERO)?;
-        }
+        sts.behave_to_all(Way::InternalFailure)?;
         // STS is down indeed, for who has nothing yet.
         assert_eq!(late.get(&format!("{LIST}late"))?.status, 503);
-        let over = AtomicBool::new(false);
-        thread::scope(|scope| {
-            let asking: Vec<_> = clients::FEW
-                .iter()
-                .map(|client| scope.spawn(|| ask_until(&over, &pod, client)))
-                .collect();
-            let outage = || {
-                wait::until("a refresh that fails", A_SESSION, || {
-                    Ok((cluster.sts.asked_for(ROLE)?.len() >= 2).then_some(()))
-                })?;
-                cluster.sts.behave(ROLE, Way::ShortSession, Duration::ZERO)?;
-                wait::until("new credentials", A_SESSION, || {
-                    Ok((pod.credentials_of(ROLE)?.access_key_id != first).then_some(()))
-                })
-            };
-            let ended = outage();
-            over.store(true, Ordering::SeqCst);
-            for thread in asking {
-                let keys = thread.join().map_err(|_| anyhow!("a thread panicked"))??;
-                assert!(keys.contains(&first), "{keys:?}");
+
+        let mut keys = BTreeSet::new();
+        for (minutes, step) in (1..=AWAY).step_by(STEP).zip(1..) {
+            clock.pass(minutes * 60)?;
+            for client in clients::FEW.iter().filter(|it| step % ALL_ASK == 0 || it.id == CURL.id) {
+                let found = ask(&pod, client);
+                keys.insert(found.with_context(|| format!("after {minutes} minutes"))?);
             }
-            ended
-        })
+        }
+        assert_eq!(keys, BTreeSet::from([first.clone()]));
+        // The refresh was due in the middle of it, and was tried.
+        assert!(sts.asked_for(ROLE)?.len() >= 3, "{:?}", sts.asked_for(ROLE)?.len());
+
+        sts.behave_to_all(Way::Normal)?;
+        wait::until_true("new credentials", || Ok(ask(&pod, &CURL)? != first))?;
+        for client in clients::FEW {
+            assert_ne!(ask(&pod, client)?, first, "{}", client.name);
+        }
+        // What was held ends, and what is new lasts.
+        clock.pass((AWAY + 20) * 60)?;
+        for client in clients::FEW {
+            assert_ne!(ask(&pod, client)?, first, "{}", client.name);
+        }
+        Ok(())
     })
 }

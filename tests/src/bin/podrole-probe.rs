@@ -14,6 +14,7 @@ use podrole_tests::bulk;
 use podrole_tests::first;
 use podrole_tests::hammer;
 use podrole_tests::probe::{self, Manner};
+use podrole_tests::soak;
 
 /// A pod's socket.
 #[derive(Parser)]
@@ -57,6 +58,13 @@ enum Command {
         #[arg(long)]
         times: u32,
     },
+    /// Asks for the credentials of a role so many times, as fast as it is answered.
+    Soak {
+        address: SocketAddr,
+        role: String,
+        #[arg(long)]
+        times: u32,
+    },
     /// Asks for the role and its credentials, as the first thing that it does.
     First { address: SocketAddr },
     /// Answers on these addresses until standard input closes.
@@ -97,6 +105,7 @@ fn main() -> Result<ExitCode> {
         Command::Repeat { address, times } => {
             println!("{}", serde_json::to_string(&hammer::repeat(address, times))?);
         }
+        Command::Soak { address, role, times } => soak::ask(address, &role, times)?,
         Command::First { address } => println!("{}", serde_json::to_string(&first::ask(address))?),
         Command::Hammer { address, at_once } => {
             let stop = hammer::Stop::default();
