@@ -19,7 +19,7 @@ const CONDITION: &str = "podrole.dev/Ready";
 /// Between two looks at whether the agent is ready.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long the agent may take to be ready before its Node says that it is not.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Before what could not be written is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// The longest that becomes, twice as long each time.
