@@ -70,7 +70,7 @@ fn until_remembered(cluster: &Cluster, text: &str) -> Result<()> {
 }
 
 /// A pod of each kind whose role depends on more than the pod, and one whose Namespace permits nothing.
-fn depending<'c>(cluster: &'c Cluster) -> Result<[Pod<'c>; 3]> {
+fn depending(cluster: &Cluster) -> Result<[Pod<'_>; 3]> {
     let permits =
         |role: &str| json!({ "metadata": { "annotations": { PERMITTED: role_arn(role) } } });
     cluster.kubernetes.patch_namespace("shop", &permits("web"))?;
