@@ -205,7 +205,7 @@ pub(crate) fn rebooted(cluster: &Cluster, size: &Size) -> Result<Vec<Row>> {
     let came = ended()?;
     let mut load = cluster.load(&pods)?;
     load.until_more(size.tries)?;
-    let seconds = (came - began).as_secs_f64();
+    let seconds = came.saturating_sub(began).as_secs_f64();
     let what = format!("node rebooted, pods running (agent ready after {seconds:.1} s)");
     Ok(vec![Row::new(&what, Fails::Never, load, came)?])
 }

@@ -48,7 +48,9 @@ fn key(news: &News) -> Key {
 
 fn store(news: Vec<News>) -> Store {
     let mut store = Store::default();
-    news.into_iter().for_each(|news| store.hear(news));
+    for news in news {
+        store.hear(news);
+    }
     store
 }
 
