@@ -13,6 +13,10 @@ impl KernelCounts for Counts {
         100 + u64::from(event as u32)
     }
 
+    fn audited(&self, event: Event) -> u64 {
+        200 + u64::from(event as u32)
+    }
+
     fn forward_drops(&self) -> BTreeMap<Arc<str>, u64> {
         [("docker0".into(), 7), ("pods".into(), 5)].into()
     }
@@ -113,6 +117,7 @@ fn no_label_has_many_values_or_the_name_of_a_pod() {
                 "guard",
                 "identity",
                 "limit",
+                "would",
             ];
             assert!(known.contains(&label.as_str()), "{sample} has a new label {label}");
             assert!(values.len() <= STATUSES.len() + 1, "{sample} {label}: {values:?}");
