@@ -7,6 +7,7 @@ mod classify;
 pub mod eks_pod_identity;
 #[cfg(test)]
 mod fake_aws;
+pub mod handed;
 mod http_client;
 mod learned;
 pub mod plan;

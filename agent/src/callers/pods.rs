@@ -8,12 +8,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use super::Unidentified;
 use super::pod_key::PodKey;
 use super::workload::Workload;
 
 /// A pod's UID: the one name of a pod that is never used again.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "Box<str>", into = "Box<str>")]
 pub struct PodUid(Arc<str>);
 
 impl PodUid {
@@ -27,6 +30,18 @@ impl PodUid {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<Box<str>> for PodUid {
+    fn from(uid: Box<str>) -> Self {
+        Self(uid.into())
+    }
+}
+
+impl From<PodUid> for Box<str> {
+    fn from(uid: PodUid) -> Self {
+        uid.as_str().into()
     }
 }
 
@@ -77,7 +92,7 @@ pub struct Pod {
 
 /// A ServiceAccount token that kubelet keeps fresh in a volume of the pod
 /// (`spec.volumes[].projected.sources[].serviceAccountToken`).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ProjectedToken {
     /// The volume's name.
     pub volume: Box<str>,

@@ -20,6 +20,7 @@ use crate::operate::metrics::{Outcome, Sessions};
 use self::chance::Chance;
 use self::owner::Owner;
 pub use self::report::{Phase, SessionState};
+use super::handed::HandedSession;
 use super::{Credentials, FetchError, SessionRequest, Source};
 
 pub use super::prefetch::Prefetch;
@@ -55,6 +56,10 @@ enum Command {
     Forget(PodUid),
     States(oneshot::Sender<Vec<SessionState>>),
     TellRefusals(mpsc::Sender<Refused>),
+    Rest(bool),
+    HandOver(oneshot::Sender<Vec<HandedSession>>),
+    TakeOver(Vec<HandedSession>),
+    Settled(oneshot::Sender<()>),
 }
 
 /// A session that AWS refused, with the pods for which it is kept although they do not ask.
@@ -141,6 +146,31 @@ impl Broker {
         let (sender, refusals) = mpsc::channel(REFUSALS);
         self.tell(Command::TellRefusals(sender));
         refusals
+    }
+
+    /// Fetches nothing that no pod waits for, or does so again: another agent does it.
+    pub fn rest(&self, rests: bool) {
+        self.tell(Command::Rest(rests));
+    }
+
+    /// All sessions that are held, for the agent that comes after this one.
+    pub async fn hand_over(&self) -> Vec<HandedSession> {
+        let (reply, sessions) = oneshot::channel();
+        self.tell(Command::HandOver(reply));
+        sessions.await.unwrap_or_default()
+    }
+
+    /// Holds what the agent before this one held, for pods that may have it.
+    pub fn take_over(&self, sessions: Vec<HandedSession>) {
+        self.tell(Command::TakeOver(sessions));
+    }
+
+    /// Waits until every session that is to be had now is there, or was refused for good.
+    pub async fn settled(&self) {
+        let (reply, settled) = oneshot::channel();
+        self.tell(Command::Settled(reply));
+        // Without a broker the agent is stopping.
+        let _ = settled.await;
     }
 
     /// Without a broker there is nobody left to tell: the agent is stopping.

@@ -5,9 +5,12 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::roles::RoleArn;
+
+use super::handed::Learnt;
 
 /// For how long.
 const KEPT: Duration = Duration::from_hours(1);
@@ -18,7 +21,7 @@ const MOST: usize = 1024;
 pub(super) const HOUR: Duration = Duration::from_hours(1);
 
 /// A lesson about a role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Lesson {
     /// Its sessions last an hour at most.
     AnHour,
@@ -32,6 +35,28 @@ pub(super) struct Learned(Mutex<HashMap<(RoleArn, Lesson), Instant>>);
 
 impl Learned {
     pub(super) fn note(&self, role: &RoleArn, lesson: Lesson) {
+        self.note_of(role, lesson, Duration::ZERO);
+    }
+
+    /// All, for the agent that comes after this one.
+    pub(super) fn tell(&self) -> Vec<Learnt> {
+        let known = self.known();
+        let learnt = known.iter().map(|((role, lesson), noted)| Learnt {
+            role: role.clone(),
+            lesson: *lesson,
+            age: noted.elapsed(),
+        });
+        learnt.collect()
+    }
+
+    /// What the agent before this one tells.
+    pub(super) fn hear(&self, told: &[Learnt]) {
+        for Learnt { role, lesson, age } in told {
+            self.note_of(role, *lesson, *age);
+        }
+    }
+
+    fn note_of(&self, role: &RoleArn, lesson: Lesson, age: Duration) {
         let mut known = self.known();
         let now = Instant::now();
         known.retain(|_, noted| now.duration_since(*noted) < KEPT);
@@ -41,7 +66,9 @@ impl Learned {
                 known.remove(&oldest);
             }
         }
-        known.insert((role.clone(), lesson), now);
+        if let Some(noted) = now.checked_sub(age) {
+            known.insert((role.clone(), lesson), noted);
+        }
     }
 
     pub(super) fn knows(&self, role: &RoleArn, lesson: Lesson) -> bool {
@@ -79,6 +106,18 @@ mod tests {
         assert!(!learned.knows(&role("web"), Lesson::Untagged));
         tokio::time::advance(KEPT).await;
         assert_eq!(learned.duration(&role("web"), two), two);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lesson_that_is_told_on_is_no_younger() {
+        tokio::time::advance(KEPT).await;
+        let (old, new) = (Learned::default(), Learned::default());
+        old.note(&role("web"), Lesson::Untagged);
+        tokio::time::advance(KEPT / 2).await;
+        new.hear(&old.tell());
+        assert!(new.knows(&role("web"), Lesson::Untagged));
+        tokio::time::advance(KEPT / 2).await;
+        assert!(!new.knows(&role("web"), Lesson::Untagged));
     }
 
     #[tokio::test(start_paused = true)]

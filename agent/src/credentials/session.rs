@@ -3,12 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::callers::pods::{PodUid, ProjectedToken};
 use crate::roles::RoleArn;
 
 /// Every input of a session, and so the key by which sessions are kept: two pods share one only if
 /// AWS could not tell them apart.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SessionRequest {
     /// Source `sts`.
     AssumeRole(Box<AssumeRoleRequest>),
@@ -19,7 +21,7 @@ pub enum SessionRequest {
 }
 
 /// AssumeRole with the agent's own identity, and maybe a second one from there.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AssumeRoleRequest {
     /// The role to assume with the agent's own identity.
     pub role: RoleArn,
@@ -42,7 +44,7 @@ pub struct AssumeRoleRequest {
 }
 
 /// `AssumeRoleWithWebIdentity` with a pod's own token.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WebIdentityRequest {
     /// Whose token.
     pub pod: TokenOwner,
@@ -55,7 +57,7 @@ pub struct WebIdentityRequest {
 }
 
 /// `AssumeRoleForPodIdentity` with a pod's own token.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PodIdentityRequest {
     /// Whose token.
     pub pod: TokenOwner,
@@ -64,7 +66,7 @@ pub struct PodIdentityRequest {
 }
 
 /// The pod that a ServiceAccount token is bound to, and where kubelet keeps it, if it does.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TokenOwner {
     /// The pod.
     pub uid: PodUid,
@@ -81,7 +83,7 @@ pub struct TokenOwner {
 }
 
 /// A session tag.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tag {
     /// Its key.
     pub key: Box<str>,

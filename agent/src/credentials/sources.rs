@@ -1,7 +1,11 @@
 //! The sources of credentials behind one: the request says which.
 
+use std::sync::Arc;
+
 use super::aws::Aws;
 use super::eks_pod_identity::PodIdentity;
+use super::handed::Lessons;
+use super::learned::Learned;
 use super::sts::Sts;
 use super::tokens::Tokens;
 use super::trials::Said;
@@ -40,6 +44,34 @@ impl Sources {
             SessionRequest::AssumeRole(request) => self.sts.try_out(request).await,
             other => Said { as_it_is: self.fetch(other).await.map(drop), untagged: None },
         }
+    }
+
+    /// What AWS teaches them of roles.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        let (sts, web_identity) = (&self.sts.learned, &self.web_identity.learned);
+        Memory { sts: Arc::clone(sts), web_identity: Arc::clone(web_identity) }
+    }
+}
+
+/// What AWS teaches of roles. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    sts: Arc<Learned>,
+    web_identity: Arc<Learned>,
+}
+
+impl Memory {
+    /// All of it, for the agent that comes after this one.
+    #[must_use]
+    pub fn tell(&self) -> Lessons {
+        Lessons { sts: self.sts.tell(), web_identity: self.web_identity.tell() }
+    }
+
+    /// What the agent before this one tells.
+    pub fn hear(&self, told: &Lessons) {
+        self.sts.hear(&told.sts);
+        self.web_identity.hear(&told.web_identity);
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Sts {
     aws: Aws,
     client: Client,
     clock: Clock,
-    learned: Arc<Learned>,
+    pub(super) learned: Arc<Learned>,
     /// Counts the sessions that were got without their tags.
     pub untagged: Counter,
 }

@@ -1,6 +1,7 @@
 //! `AssumeRoleWithWebIdentity` with the pod's own token: IAM roles for service accounts. The call is not
 //! signed, so this node needs no right of its own (AWS STS API Reference, `AssumeRoleWithWebIdentity`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_sts::Client;
@@ -22,7 +23,7 @@ pub struct WebIdentity {
     client: Client,
     clock: Clock,
     tokens: Tokens,
-    learned: Learned,
+    pub(super) learned: Arc<Learned>,
 }
 
 impl WebIdentity {
@@ -30,7 +31,7 @@ impl WebIdentity {
     #[must_use]
     pub fn new(aws: Aws, tokens: Tokens, clock: Clock) -> Self {
         let client = Client::new(aws.config());
-        Self { aws, client, clock, tokens, learned: Learned::default() }
+        Self { aws, client, clock, tokens, learned: Arc::default() }
     }
 
     /// Asks for one session.

@@ -4,7 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest role name IAM allows, in characters.
 const NAME_MAX: usize = 64;
@@ -88,6 +89,13 @@ impl fmt::Display for RoleArn {
 impl Serialize for RoleArn {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.arn)
+    }
+}
+
+impl<'de> Deserialize<'de> for RoleArn {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let arn = Box::<str>::deserialize(deserializer)?;
+        arn.parse().map_err(D::Error::custom)
     }
 }
 

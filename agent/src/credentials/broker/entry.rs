@@ -8,9 +8,11 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::limiter::Class;
+use super::report::is_of_the_node;
 use super::schedule::{LEAST_LEFT, asked_for, backoff, floor, kept, refresh_left, remembered};
 use super::{Answer, Credentials, FetchError, SessionRequest};
 use crate::callers::pods::PodUid;
+use crate::credentials::handed::HandedSession;
 
 /// Between the refreshes of a session that is too short for its purpose.
 const REFRESH_PAUSE: Duration = Duration::from_secs(10);
@@ -64,7 +66,29 @@ impl Held {
         told.min(self.ends.saturating_duration_since(now.instant))
     }
 
-    fn is_servable(&self, now: Now) -> bool {
+    /// What another agent held.
+    pub(super) fn handed(handed: &HandedSession, now: Now) -> Option<Self> {
+        let held = Self {
+            credentials: Arc::clone(&handed.credentials),
+            ends: now.instant + handed.left,
+            floor: handed.floor,
+            refresh_left: handed.refresh_left,
+        };
+        held.is_servable(now).then_some(held)
+    }
+
+    /// For the agent that comes after this one.
+    pub(super) fn hand_over(&self, request: &Arc<SessionRequest>, now: Now) -> HandedSession {
+        HandedSession {
+            request: Arc::clone(request),
+            credentials: Arc::clone(&self.credentials),
+            left: self.left(now),
+            floor: self.floor,
+            refresh_left: self.refresh_left,
+        }
+    }
+
+    pub(super) fn is_servable(&self, now: Now) -> bool {
         self.left(now) >= LEAST_LEFT
     }
 
@@ -313,6 +337,32 @@ impl Entry {
                 Err(error)
             }
         }
+    }
+
+    /// Holds what another agent held, unless what is there ends later.
+    pub(super) fn take_over(&mut self, handed: Held, now: Now) {
+        let expires = |held: &Held| held.credentials.expiration;
+        if self.servable(now).is_some_and(|held| expires(held) >= expires(&handed)) {
+            return;
+        }
+        (self.failures, self.error, self.asked) = (0, None, false);
+        self.answer_all(&Ok(Arc::clone(&handed.credentials)));
+        let due = handed.refresh_at(now).max(now.instant + REFRESH_PAUSE);
+        self.state = match self.state {
+            State::Fetching | State::Refreshing { .. } => State::Refreshing { held: handed },
+            _ => State::Held { held: handed, due },
+        };
+    }
+
+    /// Whether it is to be had now and neither there nor refused for good.
+    pub(super) fn is_unsettled(&self, now: Now) -> bool {
+        let unsettled = match &self.state {
+            State::Wanted { due } => *due <= now.instant,
+            State::Fetching => true,
+            State::Refused { error, .. } => is_of_the_node(error),
+            State::Absent | State::Held { .. } | State::Refreshing { .. } => false,
+        };
+        unsettled && self.is_wanted()
     }
 
     fn fail(&mut self, error: &FetchError, again: bool, now: Now, [memory, retry]: [f64; 2]) {

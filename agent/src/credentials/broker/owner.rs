@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::warn;
 
 use super::chance::Chance;
-use super::entry::{Entry, Now, Waiter};
+use super::entry::{Entry, Held, Now, Waiter};
 use super::limiter::{Class, Limiter};
 use super::{
     Command, Credentials, FetchError, Meters, Prefetch, Refused, SessionRequest, SessionState,
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::callers::pods::PodUid;
 use crate::clock::Clock;
+use crate::credentials::handed::HandedSession;
 use crate::operate::metrics::Standing;
 
 /// A session, by every input of it.
@@ -36,6 +37,9 @@ const ASKED_AT_ONCE: usize = 128;
 const AHEAD_AT_ONCE: usize = 8;
 /// Between the prefetches after the agent's start: of 5,000 nodes together, 417 a second.
 const SPREAD: Duration = Duration::from_secs(12);
+
+/// How long what another agent held is kept for pods that have not been heard of yet.
+const HANDED_KEPT: Duration = Duration::from_mins(5);
 
 /// A pod, as far as the broker knows it.
 #[derive(Default)]
@@ -77,6 +81,14 @@ pub(super) struct Owner<S> {
     compared: Now,
     /// When the sessions must be looked at; now, if something changed.
     wake: Instant,
+    /// Whether another agent does what no pod waits for.
+    rests: bool,
+    /// What another agent held, of sessions that nobody may have yet.
+    handed: HashMap<Key, Held>,
+    /// Until when that is kept.
+    handed_until: Instant,
+    /// Those who wait until all is settled.
+    unsettled: Vec<oneshot::Sender<()>>,
 }
 
 impl<S: Source> Owner<S> {
@@ -97,6 +109,10 @@ impl<S: Source> Owner<S> {
             running: [0; 2],
             compared: now,
             wake: now.instant + TICK,
+            rests: false,
+            handed: HashMap::new(),
+            handed_until: now.instant,
+            unsettled: Vec::new(),
         }
     }
 
@@ -140,6 +156,16 @@ impl<S: Source> Owner<S> {
             // Nobody listens any more; that is no failure.
             Command::States(reply) => drop(reply.send(self.states())),
             Command::TellRefusals(sender) => self.refusals = Some(sender),
+            Command::Rest(rests) => {
+                self.rests = rests;
+                self.look();
+            }
+            Command::HandOver(reply) => drop(reply.send(self.hand_over())),
+            Command::TakeOver(sessions) => self.take_over(&sessions),
+            Command::Settled(reply) => {
+                self.unsettled.push(reply);
+                self.look();
+            }
         }
     }
 
@@ -191,10 +217,14 @@ impl<S: Source> Owner<S> {
             (None, _) => {}
         }
         if let Some(key) = key {
+            let handed = self.handed.remove(&key);
             let entry = self.sessions.entry(Arc::clone(&key)).or_insert_with(|| {
                 self.count += 1;
                 Entry::new(self.count)
             });
+            if let Some(handed) = handed {
+                entry.take_over(handed, now);
+            }
             entry.join(pod.clone(), due);
             for (request, reply) in parked {
                 // A request of yesterday's role is dropped: its client asks again.
@@ -214,7 +244,8 @@ impl<S: Source> Owner<S> {
 
     /// A place among the prefetches that are spread out; what is there needs none.
     fn next_place(&mut self, key: Option<&Key>, now: Instant) -> Instant {
-        if key.and_then(|key| self.sessions.get(key)).is_some_and(Entry::is_there) {
+        let is_there = |key| self.sessions.get(key).is_some_and(Entry::is_there);
+        if key.is_some_and(|key| is_there(key) || self.handed.contains_key(key)) {
             return now;
         }
         let place = self.spread.max(now);
@@ -246,6 +277,9 @@ impl<S: Source> Owner<S> {
             entry.look(now);
         }
         while let Some((class, key)) = self.next_due(now) {
+            if self.rests && class == Class::Ahead {
+                break;
+            }
             if self.running_of(class) >= at_once(class) {
                 break;
             }
@@ -257,7 +291,33 @@ impl<S: Source> Owner<S> {
         }
         let next = self.sessions.values().filter_map(|entry| entry.wake(now)).min();
         self.wake = self.wake.min(next.unwrap_or(self.wake));
+        if !self.sessions.values().any(|entry| entry.is_unsettled(now)) {
+            for reply in self.unsettled.drain(..) {
+                // Nobody waits any more; that is no failure.
+                let _ = reply.send(());
+            }
+        }
         self.measure(now);
+    }
+
+    fn hand_over(&self) -> Vec<HandedSession> {
+        let now = self.now();
+        let held =
+            self.sessions.iter().filter_map(|(key, entry)| Some((key, entry.servable(now)?)));
+        held.map(|(key, held)| held.hand_over(key, now)).collect()
+    }
+
+    fn take_over(&mut self, sessions: &[HandedSession]) {
+        let now = self.now();
+        self.handed_until = now.instant + HANDED_KEPT;
+        for session in sessions {
+            let Some(held) = Held::handed(session, now) else { continue };
+            match self.sessions.get_mut(&session.request) {
+                Some(entry) => entry.take_over(held, now),
+                None => drop(self.handed.insert(Arc::clone(&session.request), held)),
+            }
+        }
+        self.look();
     }
 
     fn next_due(&self, now: Now) -> Option<(Class, Key)> {
@@ -324,6 +384,7 @@ impl<S: Source> Owner<S> {
                 entry.replan(now);
             }
         }
+        self.handed.retain(|_, held| now.instant < self.handed_until && held.is_servable(now));
         self.pods.retain(|_, pod| {
             pod.parked.retain(|(_, reply)| !reply.is_closed());
             pod.known || !pod.parked.is_empty()

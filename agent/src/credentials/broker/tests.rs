@@ -6,5 +6,6 @@ mod clocks;
 mod failure;
 mod figures;
 mod flight;
+mod handed;
 mod model;
 mod refresh;
