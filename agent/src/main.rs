@@ -2,18 +2,18 @@
 
 use std::convert::Infallible;
 use std::io::{self, Write as _};
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
 use podrole::app::{self, Edges, inspect};
-use podrole::kernel::self_test::{as_pod, probe, way};
+use podrole::kernel::self_test::{NO_NETWORK, as_pod, in_node, probe, way};
 use podrole::kernel::{bpffs, clsact};
-use podrole::operate::core_dumps;
 use podrole::operate::shutdown::Signals;
 use podrole::operate::telemetry;
+use podrole::operate::{core_dumps, privileges};
 use podrole::report::Chain;
 use podrole::settings::{
     AgentArguments, Arguments, AttachArguments, AttachSettings, Command, DetachArguments,
@@ -49,8 +49,11 @@ fn agent(arguments: AgentArguments) -> ExitCode {
 }
 
 fn run(settings: Settings) -> anyhow::Result<()> {
-    core_dumps::forbid().context("cannot forbid core dumps (PR_SET_DUMPABLE)")?;
     telemetry::start(settings.log.format, settings.log.filter()?)?;
+    // The last thing that takes more rights than are kept.
+    bpffs::ensure_mounted(&settings.kernel.bpf_fs)?;
+    privileges::give_up().context("cannot give up the rights that are not needed (capset)")?;
+    core_dumps::forbid().context("cannot forbid core dumps (PR_SET_DUMPABLE)")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::catch()?;
@@ -109,25 +112,29 @@ fn ask_agent<E: std::error::Error + Send + Sync + 'static>(
 }
 
 fn self_test(arguments: &SelfTestArguments) -> ExitCode {
-    let SelfTestArguments { cgroup, metadata, proxy, way, network } = arguments;
+    let SelfTestArguments { cgroup, metadata, proxy, way, in_node, network } = arguments;
+    if *in_node {
+        return say(in_node::process(cgroup, metadata));
+    }
     if let (Some(network), [metadata]) = (network, proxy.as_slice()) {
         let gone = as_pod::run(cgroup, network, *metadata);
         return gone.map_or_else(|error| failed(1, &error), |()| ExitCode::SUCCESS);
     }
     if let (true, [SocketAddr::V4(proxy)]) = (way, proxy.as_slice()) {
-        return ask(cgroup, *proxy);
+        return say(way::run(cgroup, *proxy));
     }
     match probe::run(cgroup, metadata, proxy) {
         Ok(failed_checks) if failed_checks.is_empty() => ExitCode::SUCCESS,
         Ok(failed_checks) => failed(1, &failed_checks.join("\n")),
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => NO_NETWORK.into(),
         Err(error) => failed(1, &error),
     }
 }
 
 /// What comes back goes to the agent, and so to standard output.
-fn ask(cgroup: &Path, proxy: SocketAddrV4) -> ExitCode {
-    let (code, said) = match way::run(cgroup, proxy) {
-        Ok(token) => (ExitCode::SUCCESS, token),
+fn say(found: io::Result<String>) -> ExitCode {
+    let (code, said) = match found {
+        Ok(found) => (ExitCode::SUCCESS, found),
         Err(error) => (ExitCode::FAILURE, error.to_string()),
     };
     // With the agent gone there is nobody left to tell.

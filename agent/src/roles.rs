@@ -35,6 +35,7 @@ pub use self::refusal::{Reason, Refusal};
 pub use self::trace::{Decision, Step, Trace, Verdict};
 
 use crate::callers::pods::{Index, Pod};
+use crate::operate::duty::Duty;
 use crate::operate::events::Events;
 
 use self::store::Store;
@@ -85,9 +86,13 @@ impl Roles {
         self.store.borrow().namespace(name)
     }
 
-    /// Writes down what is known whenever it has changed, for ever.
-    pub fn written_to(&self, memory: Memory) -> impl Future<Output = ()> + Send + use<> {
-        memory.follow(self.store.clone())
+    /// Writes down what is known whenever it has changed, while on duty, for ever.
+    pub fn written_to(
+        &self,
+        memory: Memory,
+        duty: Duty,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        memory.follow(self.store.clone(), duty)
     }
 
     /// How roles are decided.

@@ -231,6 +231,11 @@ impl Agent {
         })
     }
 
+    /// Waits until it has taken over from the agent that was on duty.
+    pub fn wait_until_on_duty(&mut self) -> Result<()> {
+        self.wait_for_log("the agent before this one is at rest")
+    }
+
     /// Asks it to end (SIGTERM), as kubelet does.
     pub fn terminate(&self) -> Result<()> {
         self.process.signal(libc::SIGTERM)

@@ -43,6 +43,10 @@ impl Cluster {
 }
 
 impl Hammer {
+    pub(crate) fn of(process: Process) -> Self {
+        Self(process)
+    }
+
     /// Ends it and gives what it got.
     pub fn finish(mut self) -> Result<Tally> {
         self.0.close_input();
@@ -53,6 +57,22 @@ impl Hammer {
 }
 
 impl Tally {
+    /// Notes what was got.
+    pub fn note(&mut self, got: String) {
+        *self.0.entry(got).or_default() += 1;
+    }
+
+    /// All that was got, and how often.
+    pub fn all(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(got, times)| (got.as_str(), *times))
+    }
+
+    /// How often anything was asked for.
+    #[must_use]
+    pub fn asked(&self) -> u64 {
+        self.0.values().sum()
+    }
+
     /// How often it got an answer with status 200 and this body.
     #[must_use]
     pub fn served(&self, body: &str) -> u64 {
@@ -96,7 +116,7 @@ impl Stop {
     }
 
     /// Waits so long, or until told, and gives whether that was.
-    fn wait(&self, at_most: Duration) -> bool {
+    pub(crate) fn wait(&self, at_most: Duration) -> bool {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.news.wait_timeout_while(told, at_most, |told| !*told);
         *waited.unwrap_or_else(PoisonError::into_inner).0
@@ -131,7 +151,7 @@ fn ask(address: SocketAddr, at_once: u32, stop: &Stop, go_on: impl Fn() -> bool 
                 while go_on() && !stop.wait(BETWEEN) {
                     let got = said(&request, &probe::tcp(address, &request.bytes(), EACH));
                     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-                    *tally.0.entry(got).or_default() += 1;
+                    tally.note(got);
                 }
             });
         }

@@ -31,14 +31,23 @@ fn a_map_of_another_make_is_refused_with_what_mends_it() -> Result<()> {
 }
 
 #[test]
-fn pins_of_another_version_are_refused_with_what_mends_it() -> Result<()> {
+fn an_attach_leaves_pins_of_another_version_to_agents() -> Result<()> {
     Cluster::with(|cluster| {
         let pod = cluster.pod("web").role("web").start()?;
         let directory = cluster.bpf_fs.path().join("podrole/v0");
         fs::create_dir_all(&directory)?;
         let pin = directory.join("MODES");
         bpf::pin_array(&pin)?;
-        let finished = cluster.agent().run()?;
+        let (pods, bpf_fs) = (cluster.pod_cgroup(), cluster.bpf_fs.path());
+        let finished = cluster.podrole(&[
+            "attach",
+            "--pod-cgroup",
+            &pods.display().to_string(),
+            "--bpf-fs",
+            &bpf_fs.display().to_string(),
+            "--listen",
+            "10.0.0.10:16925",
+        ])?;
         assert_eq!(finished.status.code(), Some(1), "{finished:?}");
         for words in [directory.display().to_string().as_str(), "another version", "podrole detach"]
         {
@@ -46,8 +55,10 @@ fn pins_of_another_version_are_refused_with_what_mends_it() -> Result<()> {
         }
         assert_eq!(cluster.bpf_fs.pins()?, [pin], "nothing is added or taken away");
         assert!(pod.node_credentials()?.is_some(), "nothing is attached");
-        cluster.detach()?;
+        // An agent takes up what it can and removes the rest.
         let _agent = cluster.agent().start()?;
-        pod.wait_for_role("web")
+        pod.wait_for_role("web")?;
+        assert!(!directory.exists());
+        Ok(())
     })
 }

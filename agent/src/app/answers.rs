@@ -16,6 +16,7 @@ use super::inspect::explain::{About, Explanation, compose, verdict};
 use super::inspect::report::{self, NodeReport};
 use super::inspect::status::{HostNetworkStatus, PodStatus, SessionStatus, Status};
 use super::modes::{Modal, mapped};
+use super::upgrade::Office;
 use crate::callers::Callers;
 use crate::callers::pods::Pod;
 use crate::credentials::advice::{advise, sentence};
@@ -27,6 +28,7 @@ use crate::credentials::{SessionPlan, SessionRequest};
 use crate::kernel::HostPod;
 use crate::metadata::asks::Asks;
 use crate::metadata::{Handler, ImdsV1, NodeMetadata};
+use crate::operate::control::hand_over::Successor;
 use crate::operate::control::{Answers, Question};
 use crate::operate::metrics::Metrics;
 use crate::operate::readiness::Readiness;
@@ -71,6 +73,8 @@ pub(super) struct Knowing {
     asks: Asks,
     /// What AWS said of roles that were tried.
     trials: Trials,
+    /// What is handed over to a new agent.
+    office: Arc<Office>,
 }
 
 impl Answers for Knowing {
@@ -85,7 +89,12 @@ impl Answers for Knowing {
                 json(&self.report().await)
             }
             Question::Explain { namespace, name } => json(&self.explain(&namespace, &name).await),
+            Question::HandOver { .. } => Err("the hand-over is no question".into()),
         }
+    }
+
+    async fn hand_over(&self, successor: Successor) {
+        self.office.hand_over(successor).await;
     }
 }
 
@@ -97,7 +106,7 @@ impl Knowing {
         readiness: &Readiness,
         metrics: &Arc<Metrics>,
         sts: Sts,
-        own: Own,
+        (own, office): (Own, &Arc<Office>),
         (modal, asks, trials): (Modal, Asks, Trials),
     ) -> Self {
         Self {
@@ -116,6 +125,7 @@ impl Knowing {
             modal,
             asks,
             trials,
+            office: Arc::clone(office),
         }
     }
 

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch as channel;
 use tracing::warn;
 
 use crate::callers::Callers;
@@ -42,6 +43,8 @@ pub(super) struct Assigner {
     pub(super) events: Events,
     /// What was decided last.
     decided: Decided,
+    /// Whether something is decided of every pod.
+    settled: channel::Sender<bool>,
 }
 
 /// The pods of this node with what was decided last. Two futures of one task use it in turn.
@@ -76,7 +79,19 @@ impl Assigner {
             broker: handler.broker.clone(),
             events: handler.events.clone(),
             decided: Decided::default(),
+            settled: channel::Sender::new(true),
         }
+    }
+
+    /// Waits until something is decided of every pod that is known.
+    pub(super) async fn settled(&self) {
+        // Its sender is held right here.
+        let _ = self.settled.subscribe().wait_for(|settled| *settled).await;
+    }
+
+    fn settle(&self) {
+        let is_open = |known: &Known| matches!(known.decision, Decision::NotYet(_));
+        self.settled.send_replace(!self.decided.pods().values().any(is_open));
     }
 
     /// Takes in one change of this node's pods.
@@ -93,6 +108,7 @@ impl Assigner {
             }
             Change::Appeared(pod) | Change::Changed { now: pod, .. } => self.decide(pod),
         }
+        self.settle();
     }
 
     /// Tells on each pod concerned what AWS refuses it although it has not asked, for ever.
@@ -123,6 +139,7 @@ impl Assigner {
             for pod in pods {
                 self.decide(&pod);
             }
+            self.settle();
         }
     }
 

@@ -10,6 +10,8 @@ use super::node::{self, Node};
 use super::{Error, listen};
 use crate::kernel::interfaces::Watch;
 use crate::kernel::{ForwardGuard, KernelError, PinDirectory, PodCgroup};
+use crate::operate::duty::Duty;
+use crate::operate::readiness::Readiness;
 use crate::operate::shutdown::Signals;
 use crate::settings::{AttachSettings, KernelSettings, Listen};
 
@@ -38,6 +40,7 @@ async fn until_attached(settings: &AttachSettings) -> Result<(), Error> {
     } else {
         listen::or_primary(kernel.listen)?
     };
+    PinDirectory::is_only(&kernel.bpf_fs)?;
     loop {
         let Some(cgroup) = PodCgroup::find(kernel.pod_cgroup.as_deref())? else {
             guard_alone(kernel, listen, *wait).await?;
@@ -60,7 +63,8 @@ async fn attach_to(
     listen: Listen,
     cgroup: PodCgroup,
 ) -> Result<bool, Error> {
-    let Node { mut keeper, netlink, .. } = Node::load(settings, listen, cgroup)?;
+    let Node { mut keeper, netlink, .. } =
+        Node::load(settings, listen, cgroup, &Duty::always(), &Readiness::default())?;
     match beside(netlink, keeper.attach()).await {
         Ok(()) if keeper.is_settled() => {
             info!("pods are refused until an agent runs");

@@ -6,10 +6,13 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
+
+use crate::operate::control::hand_over::Use;
 
 /// Where the kernel lists the names of this network namespace.
 const NAMES: &str = "/proc/self/net/unix";
@@ -35,7 +38,7 @@ pub enum ClaimError {
 /// Held as long as the process lives.
 #[derive(Debug)]
 pub(super) struct Claim {
-    _names: Vec<UnixListener>,
+    names: Vec<OwnedFd>,
 }
 
 impl Claim {
@@ -49,9 +52,21 @@ impl Claim {
             if let Some(theirs) = known.lines().find_map(|line| own.differs_from(line)) {
                 return Err(ClaimError::Taken { flag, theirs: theirs.to_owned() });
             }
-            names.extend(own.bind());
+            names.extend(own.bind().map(OwnedFd::from));
         }
-        Ok(Self { _names: names })
+        Ok(Self { names })
+    }
+
+    /// To be handed over, so that the node stays claimed.
+    pub(super) fn share(&self) -> io::Result<Vec<(Use, OwnedFd)>> {
+        let shared = self.names.iter().map(|name| Ok((Use::Claim, name.try_clone()?)));
+        shared.collect()
+    }
+
+    /// Holds what an agent before this one claimed.
+    pub(super) fn take_over(&mut self, handed: &mut Vec<(Use, OwnedFd)>) {
+        let claims = handed.extract_if(.., |(its_use, _)| *its_use == Use::Claim);
+        self.names.extend(claims.map(|(_, name)| name));
     }
 }
 

@@ -20,6 +20,7 @@ use self::status::Status;
 pub(super) use self::text::{Paint, table};
 use crate::operate::control::Question;
 use crate::operate::control::client::{AskError, ask};
+use crate::operate::control::own;
 use crate::settings::{ExplainArguments, InspectArguments, Output, PodName, ReportArguments};
 
 /// The answer to [`Question::Ready`].
@@ -42,7 +43,16 @@ pub(super) trait Show: Serialize {
 /// # Errors
 /// Where no agent answers.
 pub async fn ready(arguments: &InspectArguments) -> Result<ExitCode, AskError> {
-    let answer: Ready = ask(&arguments.socket.socket, &Question::Ready).await?;
+    let socket = &arguments.socket.socket;
+    // During an upgrade there are two agents; a probe asks the one that is in its container.
+    let asked = match own::path(socket) {
+        Some(own) => ask(&own, &Question::Ready).await,
+        None => ask(socket, &Question::Ready).await,
+    };
+    let answer: Ready = match asked {
+        Err(AskError::NoAgent { .. }) => ask(socket, &Question::Ready).await?,
+        asked => asked?,
+    };
     print(arguments.output.output, &answer);
     Ok(if answer.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,18 +1,23 @@
 //! The sockets that pods and probes come to.
 
 use std::io;
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
+use crate::operate::control::hand_over::Use;
 use crate::operate::control::server::Socket;
+use crate::operate::duty::Duty;
 use crate::report::Chain;
 use crate::settings::{ADMIN_PORT, Listen, PROXY_PORT, Settings};
 
 use super::Error;
+use super::upgrade::take;
 
 /// How long an address that is named may take to be the node's: a new IPv6 address is checked for its
 /// like first (RFC 4862, section 5.4).
@@ -36,10 +41,16 @@ pub enum ListenError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The process has no room for the descriptors by which they are handed over.
+    #[error("the agent's sockets cannot be shared with an agent that comes after it")]
+    Share(#[source] io::Error),
     /// The node has no route that would tell its address.
     #[error("this node's primary IPv4 address cannot be told; name it by --listen")]
     NoPrimary(#[source] io::Error),
 }
+
+/// Sockets on their way from one agent to the next.
+pub(super) type Handed = Vec<(Use, OwnedFd)>;
 
 /// All that others come to.
 pub(super) struct Sockets {
@@ -47,35 +58,61 @@ pub(super) struct Sockets {
     pub(super) proxies: Vec<TcpListener>,
     /// For probes.
     pub(super) admin: TcpListener,
-    /// For the commands that ask the agent.
+    /// For the commands that ask the agent of this node.
     pub(super) control: Socket,
+    /// For those in the same container, which ask this very agent.
+    pub(super) own: Option<Socket>,
 }
 
 impl Sockets {
-    /// Binds them all.
-    pub(super) async fn bind(settings: &Settings, listen: Listen) -> Result<Self, Error> {
-        Ok(Self {
-            proxies: bind_proxies(listen).await?,
-            admin: bind_admin(settings.kernel.admin_listen).await?,
-            // After the ports, which tell better that another agent runs.
-            control: Socket::bind(&settings.socket)?,
-        })
+    /// Takes up those that an agent before this one handed over, and binds the others.
+    pub(super) async fn bind(
+        settings: &Settings,
+        listen: Listen,
+        mut handed: Handed,
+        duty: &Duty,
+    ) -> Result<Self, Error> {
+        let proxies = proxies(listen, &mut handed).await?;
+        let admin = admin(settings.kernel.admin_listen, &mut handed).await?;
+        let path = &settings.socket;
+        let control = handed.iter().position(|(its_use, _)| *its_use == Use::Control);
+        // After the ports, which tell better that another agent runs.
+        let control = match control.map(|at| handed.swap_remove(at)) {
+            Some((_, socket)) => Socket::inherited(socket, path, duty.clone())?,
+            None => Socket::bind(path, duty.clone())?,
+        };
+        Ok(Self { proxies, admin, control, own: Socket::bind_own(path)? })
+    }
+
+    /// All but this agent's own, to be handed over.
+    pub(super) fn share(&self) -> io::Result<Handed> {
+        let proxies = self.proxies.iter().map(|proxy| (Use::Proxy, proxy.as_fd()));
+        let others = [(Use::Admin, self.admin.as_fd()), (Use::Control, self.control.as_fd())];
+        let shared = proxies.chain(others);
+        shared.map(|(its_use, socket)| Ok((its_use, socket.try_clone_to_owned()?))).collect()
     }
 }
 
-/// Binds the sockets for pods.
-async fn bind_proxies(listen: Listen) -> Result<Vec<TcpListener>, ListenError> {
+/// The sockets for pods; those of the agent before at other addresses too, since pods may wait there.
+async fn proxies(listen: Listen, handed: &mut Handed) -> Result<Vec<TcpListener>, ListenError> {
     const FLAG: &str = "--listen";
     let mut sockets = Vec::new();
     for address in listen.addresses() {
-        sockets.push(bind(address, FLAG).await?);
+        sockets.push(match take(handed, Use::Proxy, Some(address)) {
+            Some(socket) => socket,
+            None => bind(address, FLAG).await?,
+        });
     }
+    sockets.extend(iter::from_fn(|| take(handed, Use::Proxy, None)));
     Ok(sockets)
 }
 
-/// Binds the socket for probes: as told, else for both families, or for IPv4 where IPv6 is off.
-async fn bind_admin(given: Option<SocketAddr>) -> Result<TcpListener, ListenError> {
+/// The socket for probes: as told, else for both families, or for IPv4 where IPv6 is off.
+async fn admin(given: Option<SocketAddr>, handed: &mut Handed) -> Result<TcpListener, ListenError> {
     const FLAG: &str = "--admin-listen";
+    if let Some(socket) = take(handed, Use::Admin, given) {
+        return Ok(socket);
+    }
     if let Some(address) = given {
         return bind(address, FLAG).await;
     }

@@ -22,6 +22,7 @@ use crate::callers::watch::own_node::{self, Label};
 use crate::kernel::{
     CgroupId, Doing, Entry, HostPod, KernelError, Modes, PodDirectories, Presence,
 };
+use crate::operate::duty::Duty;
 use crate::operate::readiness::{Latch, Readiness};
 use crate::report::Chain;
 use crate::roles::mode::MODE_LABEL;
@@ -169,14 +170,15 @@ impl ModesKeeper {
         *self.wanted.borrow()
     }
 
-    /// Follows cgroups, pods, rules and labels, for ever.
-    pub(super) async fn run(mut self, readiness: Readiness) {
+    /// Follows cgroups, pods, rules and labels while on duty, for ever.
+    pub(super) async fn run(mut self, readiness: Readiness, mut duty: Duty) {
         let mut index = self.parts.index.clone();
         let mut label = self.parts.modal.label.clone();
         let mut roles = self.parts.modal.roles.clone();
         let mut presence = self.presence.clone();
         let mut changing: Option<Latch> = None;
         loop {
+            duty.begins().await;
             self.settle();
             let again = self.plan.next();
             self.tell_settled();

@@ -1,7 +1,7 @@
 //! The kernel's part, put together: programs loaded, not yet attached.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use crate::kernel::{
     Drops, Enforced, Hooks, Keeper, KernelError, Loaded, Modes, NetnsCookie, NoArrival,
     PinDirectory, PodCgroup, Presence, Programs, Records, RequestLines, Rules, self_test,
 };
+use crate::operate::duty::Duty;
 use crate::operate::metrics::{Counter, Gauge, Metrics};
 use crate::operate::readiness::{Latch, Readiness};
 use crate::report::Chain;
@@ -42,7 +43,7 @@ pub(super) struct Node {
     /// Attaches the programs and keeps them attached.
     pub(super) keeper: Keeper,
     /// Tells the keeper whether nobody is to be sent to the proxy's port.
-    pub(super) refuse: channel::Sender<bool>,
+    refuse: channel::Sender<bool>,
     /// Hears whose connections did not arrive at the proxy.
     pub(super) no_arrival: NoArrival,
     /// The connection by which the keeper hears of interfaces; to be run.
@@ -54,7 +55,7 @@ pub(super) struct Node {
     /// Whether they are.
     pub(super) presence: channel::Receiver<Presence>,
     /// Who is enforced in any case.
-    pub(super) enforced: Enforced,
+    enforced: Arc<Enforced>,
     /// What pods in audit ask for.
     pub(super) request_lines: RequestLines,
     /// The programs' log lines.
@@ -83,7 +84,7 @@ pub(super) struct SelfTest {
     /// Who is on the way to the proxy.
     records: Arc<Records>,
     /// Who is enforced in any case.
-    enforced: Enforced,
+    enforced: Arc<Enforced>,
     /// Whether the programs are on the node.
     presence: channel::Receiver<Presence>,
     /// Whether they shall be.
@@ -95,19 +96,18 @@ pub(super) struct SelfTest {
 }
 
 impl SelfTest {
-    /// Of a process below `pods`.
-    pub(super) fn new(
-        pods: PathBuf,
-        rules: Rules,
-        records: Arc<Records>,
-        enforced: Enforced,
-        presence: channel::Receiver<Presence>,
-        wanted: channel::Receiver<bool>,
-        readiness: Readiness,
-    ) -> Self {
-        let missing = Vec::new();
-        let mut test =
-            Self { pods, rules, records, enforced, presence, wanted, readiness, missing };
+    /// Of a process below the pods' cgroup; missing from now on.
+    pub(super) fn of(node: &Node, readiness: &Readiness) -> Self {
+        let mut test = Self {
+            pods: node.pods.clone(),
+            rules: node.rules,
+            records: Arc::clone(&node.records),
+            enforced: Arc::clone(&node.enforced),
+            presence: node.presence.clone(),
+            wanted: node.keeper.wanted.clone(),
+            readiness: readiness.clone(),
+            missing: Vec::new(),
+        };
         test.miss();
         test
     }
@@ -119,7 +119,8 @@ impl SelfTest {
     }
 
     /// Runs the self-test until it passes, whenever the programs have come onto the node, for ever.
-    pub(super) async fn run(mut self) {
+    /// `is_ours` says whether a token was given by this node's podrole.
+    pub(super) async fn run(mut self, is_ours: &(dyn Fn(&str, IpAddr) -> bool + Sync)) {
         loop {
             let (wanted, is) =
                 (*self.wanted.borrow_and_update(), *self.presence.borrow_and_update());
@@ -134,7 +135,7 @@ impl SelfTest {
                 }
                 (true, Presence::On) => {
                     self.miss();
-                    if !self.test().await {
+                    if !self.test(is_ours).await {
                         continue;
                     }
                     self.missing.drain(..).for_each(Latch::done);
@@ -156,10 +157,10 @@ impl SelfTest {
     }
 
     /// Whether it passed; after a while in which it did not, false.
-    async fn test(&mut self) -> bool {
-        let Err(error) =
-            self_test::run(&self.pods, &self.rules, &self.records, &self.enforced).await
-        else {
+    async fn test(&self, is_ours: &(dyn Fn(&str, IpAddr) -> bool + Sync)) -> bool {
+        let (rules, records) = (&self.rules, &self.records);
+        let tested = self_test::run(&self.pods, rules, records, &self.enforced, is_ours).await;
+        let Err(error) = tested else {
             info!("a process in the pods' cgroup is served and guarded where it is enforced");
             return true;
         };
@@ -188,23 +189,24 @@ pub(super) struct WayWatch {
     readiness: Readiness,
     /// Missing while the way is closed, or not known to be open yet.
     closed: Option<Latch>,
+    /// While another agent is on duty, it asks.
+    duty: Duty,
 }
 
 impl WayWatch {
     /// Not known to be open yet.
-    pub(super) fn new(
-        pods: &Path,
-        rules: Rules,
-        records: &Arc<Records>,
-        lost: Counter,
-        refuse: channel::Sender<bool>,
-        presence: channel::Receiver<Presence>,
-        readiness: &Readiness,
-    ) -> Self {
-        let closed = Some(readiness.register(WAY));
-        let (pods, records) = (pods.to_owned(), Arc::clone(records));
-        let readiness = readiness.clone();
-        Self { pods, rules, records, lost, refuse, presence, readiness, closed }
+    pub(super) fn of(node: &Node, readiness: &Readiness) -> Self {
+        Self {
+            pods: node.pods.clone(),
+            rules: node.rules,
+            records: Arc::clone(&node.records),
+            lost: node.keeper.lost.clone(),
+            refuse: node.refuse.clone(),
+            presence: node.presence.clone(),
+            readiness: readiness.clone(),
+            closed: Some(readiness.register(WAY)),
+            duty: node.keeper.duty.clone(),
+        }
     }
 
     /// Asks again whenever it may have changed, for ever; `is_ours` says whether a token was given by
@@ -225,6 +227,7 @@ impl WayWatch {
                     _ = self.presence.changed() => {}
                 }
             }
+            self.duty.begins().await;
             self.look(&is_ours).await;
         }
     }
@@ -287,11 +290,26 @@ impl Node {
 
     /// Loads the programs for the agent. Programs of an earlier one leave this process alone from here
     /// on, so that it can bind its ports.
-    pub(super) fn prepare(settings: &KernelSettings, listen: Listen) -> Result<Self, KernelError> {
+    pub(super) fn prepare(
+        settings: &KernelSettings,
+        listen: Listen,
+        duty: &Duty,
+        readiness: &Readiness,
+    ) -> Result<Self, KernelError> {
         let cgroup = PodCgroup::open(settings.pod_cgroup.as_deref())?;
-        let mut node = Self::load(settings, listen, cgroup)?;
+        let mut node = Self::load(settings, listen, cgroup, duty, readiness)?;
         node.keeper.programs.leave_own_pod_alone(&node.keeper.cgroup)?;
         Ok(node)
+    }
+
+    /// The connection by which the keeper hears of interfaces.
+    pub(super) fn take_netlink(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        std::mem::replace(&mut self.netlink, Box::pin(std::future::pending()))
+    }
+
+    /// Where other versions of the programs are pinned, which an agent of theirs may still need.
+    pub(super) fn other_versions(&self) -> Vec<PathBuf> {
+        self.keeper.programs.forward.other_versions()
     }
 
     /// Loads the programs; nothing changes for any pod.
@@ -299,6 +317,8 @@ impl Node {
         settings: &KernelSettings,
         listen: Listen,
         cgroup: PodCgroup,
+        duty: &Duty,
+        readiness: &Readiness,
     ) -> Result<Self, KernelError> {
         let hooks = hooks(settings);
         let pins = PinDirectory::create(&settings.bpf_fs)?;
@@ -324,6 +344,8 @@ impl Node {
             refuse: refused,
             wanted: shall,
             presence: here,
+            duty: duty.clone(),
+            readiness: readiness.clone(),
         };
         Ok(Self {
             keeper,
@@ -333,7 +355,7 @@ impl Node {
             modes,
             wanted,
             presence,
-            enforced,
+            enforced: Arc::new(enforced),
             request_lines,
             log,
             records,

@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
+use crate::operate::duty::Duty;
 use crate::operate::state_file::{StateError, StateFile};
 use crate::report::Chain;
 
@@ -81,10 +82,12 @@ impl Snapshot {
         Ok(content.into_iter().flat_map(|content| content.pods).map(Pod::from).collect())
     }
 
-    /// Writes the pods whenever they have changed, for ever. What is not known whole is not written.
-    pub async fn follow(self, mut index: channel::Receiver<Index>) {
+    /// Writes the pods whenever they have changed, while on duty, for ever. What is not known whole is not
+    /// written.
+    pub async fn follow(self, mut index: channel::Receiver<Index>, mut duty: Duty) {
         let mut is_failing = false;
         loop {
+            duty.begins().await;
             // The watch ends only with the process.
             if index.wait_for(Index::is_listed).await.is_err() {
                 return;
@@ -208,7 +211,7 @@ mod tests {
     async fn nothing_is_written_before_the_whole_list_is_known() {
         let (_directory, snapshot) = saved();
         let (writer, reader) = channel::channel(Index::default());
-        let follow = snapshot.clone().follow(reader);
+        let follow = snapshot.clone().follow(reader, Duty::always());
         let change = async {
             writer.send_modify(|index| {
                 index.apply(super::super::pods::Event::Applied(Pod::fixture("b", &[])));

@@ -6,11 +6,13 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use podrole_ebpf::{CGROUP_PROGRAMS, FORWARD_PROGRAM};
 use rustix::fs::statfs;
 use rustix::mount::{MountFlags, mount};
 use tracing::{info, warn};
 
 use super::{KernelError, bpf};
+use crate::operate::privileges;
 
 /// `BPF_FS_MAGIC` of the kernel's `include/uapi/linux/magic.h`.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
@@ -24,6 +26,8 @@ const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 pub struct PinDirectory {
     path: PathBuf,
     provisional: bool,
+    /// Where other versions have pinned theirs.
+    others: Vec<PathBuf>,
 }
 
 impl PinDirectory {
@@ -33,15 +37,50 @@ impl PinDirectory {
     /// What could not be mounted or made.
     pub fn create(bpf_fs: &Path) -> Result<Self, KernelError> {
         ensure_mounted(bpf_fs)?;
-        let all = bpf_fs.join("podrole");
-        let path = all.join(format!("v{}", podrole_ebpf::ABI));
-        if let Some(other) = entries(&all).into_iter().find(|version| *version != path) {
-            return Err(KernelError::OtherVersion { directory: other });
-        }
+        let others = other_versions(bpf_fs);
+        let path = own_version(bpf_fs);
         let provisional = !path.exists();
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
         made.map_err(failed("make", &path))?;
-        Ok(Self { path, provisional })
+        Ok(Self { path, provisional, others })
+    }
+
+    /// Makes sure that no other version has pinned anything: what belongs to an agent that may live is
+    /// an agent's to take up.
+    ///
+    /// # Errors
+    /// Where one has.
+    pub fn is_only(bpf_fs: &Path) -> Result<(), KernelError> {
+        let other = other_versions(bpf_fs).into_iter().next();
+        other.map_or(Ok(()), |directory| Err(KernelError::OtherVersion { directory }))
+    }
+
+    /// Gives the links of other versions a name here too, so that they can be taken up as this version's
+    /// own. Their old names stay: an agent of that version may go on with them.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub(super) fn adopt(&self) -> Result<(), KernelError> {
+        for pin in self.others.iter().flat_map(|other| entries(other)) {
+            let name = pin.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let own = self.pin(name);
+            if !is_link(name) || own.exists() {
+                continue;
+            }
+            // One that cannot be opened, or holds nothing, is nothing to be taken up.
+            let Ok(link) = bpf::open_pin(&pin) else { continue };
+            if bpf::target_of(link.as_fd()).is_ok_and(|target| target.is_some()) {
+                bpf::pin(link.as_fd(), &own).map_err(failed("pin", &own))?;
+                info!(from = %pin.display(), "a link of another version is taken up");
+            }
+        }
+        Ok(())
+    }
+
+    /// Where other versions have pinned theirs.
+    #[must_use]
+    pub fn others(&self) -> &[PathBuf] {
+        &self.others
     }
 
     /// From now on it outlives this process.
@@ -55,9 +94,9 @@ impl PinDirectory {
         self.path.join(name)
     }
 
-    /// Whether it goes with this value.
-    pub(super) fn is_provisional(&self) -> bool {
-        self.provisional
+    /// Whether no agent was here before.
+    pub(super) fn is_first(&self) -> bool {
+        self.provisional && self.others.is_empty()
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -96,6 +135,36 @@ impl Drop for PinDirectory {
             warn!(path = %self.path.display(), %error, "cannot remove the pins of this start");
         }
     }
+}
+
+/// Removes what other versions had pinned; the links that were taken up have a name of their own.
+pub fn remove_versions(directories: &[PathBuf]) {
+    for directory in directories {
+        match fs::remove_dir_all(directory) {
+            Ok(()) => info!(directory = %directory.display(), "another version's pins are removed"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                warn!(directory = %directory.display(), %error, "cannot remove another version's pins; the next start tries again");
+            }
+        }
+    }
+}
+
+fn own_version(bpf_fs: &Path) -> PathBuf {
+    bpf_fs.join("podrole").join(format!("v{}", podrole_ebpf::ABI))
+}
+
+fn other_versions(bpf_fs: &Path) -> Vec<PathBuf> {
+    let own = own_version(bpf_fs);
+    let mut others = entries(&bpf_fs.join("podrole"));
+    others.retain(|version| *version != own);
+    others
+}
+
+/// Whether a pin of this name is a link.
+fn is_link(name: &str) -> bool {
+    let interface = name.strip_prefix(FORWARD_PROGRAM).and_then(|rest| rest.strip_prefix('-'));
+    CGROUP_PROGRAMS.contains(&name) || interface.is_some_and(|index| index.parse::<u32>().is_ok())
 }
 
 /// Removes every pin of podrole, of any version, and detaches what they held. The kernel would detach
@@ -149,7 +218,8 @@ pub fn ensure_mounted(bpf_fs: &Path) -> Result<(), KernelError> {
     }
     info!(path = %bpf_fs.display(), "mounting the BPF file system");
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("bpf", bpf_fs, "bpf", flags, None).map_err(|error| KernelError::Syscall {
+    let mounted = privileges::mounting(|| mount("bpf", bpf_fs, "bpf", flags, None));
+    mounted.map_err(|error| KernelError::Syscall {
         call: "mount",
         object: format!("the BPF file system at {}", bpf_fs.display()),
         mend: "; mount it (`mount -t bpf bpf PATH`), or name where it is with --bpf-fs",

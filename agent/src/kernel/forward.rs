@@ -1,6 +1,8 @@
 //! The forward guard: the program on the way out of every interface that is no pod's, before every
 //! other program there.
 
+use std::path::PathBuf;
+
 use aya::Ebpf;
 use aya::programs::{Program, SchedClassifier};
 use podrole_ebpf::{FORWARD_PROGRAM, map};
@@ -54,7 +56,7 @@ impl ForwardGuard {
         let exempt = ExemptInterfaces::new(maps::open(&mut ebpf, map::EXEMPT_INTERFACES)?);
         let on = match hooks.forward {
             ForwardHook::Tcx => On::Tcx(Tcx::default()),
-            ForwardHook::Clsact => On::Clsact(Clsact::new(!directory.is_provisional())),
+            ForwardHook::Clsact => On::Clsact(Clsact::new(!directory.is_first())),
         };
         Ok(Self {
             ebpf,
@@ -70,6 +72,12 @@ impl ForwardGuard {
     #[must_use]
     pub fn missing(&self) -> Option<Hook> {
         matches!(self.on, On::Nothing).then_some(Hook::Forward)
+    }
+
+    /// Where other versions are pinned.
+    #[must_use]
+    pub fn other_versions(&self) -> Vec<PathBuf> {
+        self.directory.others().to_vec()
     }
 
     /// From now on what it has attached outlives this process, whatever becomes of it.

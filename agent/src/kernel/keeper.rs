@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch as channel};
-use tokio::time::interval;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{error, info, warn};
 
+use crate::operate::duty::Duty;
 use crate::operate::metrics::{Counter, Gauge};
+use crate::operate::readiness::{Latch, Readiness};
 use crate::report::Chain;
 
 use super::cgroups::Presence as CgroupPresence;
@@ -61,7 +63,14 @@ pub struct Keeper {
     pub wanted: channel::Receiver<bool>,
     /// Tells whether they are.
     pub presence: channel::Sender<Presence>,
+    /// Whether this agent is the one that keeps them.
+    pub duty: Duty,
+    /// Where it says so when they are not where they belong.
+    pub readiness: Readiness,
 }
+
+/// What `/readyz` calls them, where they are not where they belong.
+const PLACE: &str = "the place of the eBPF programs";
 
 impl Keeper {
     /// Attaches the programs: first the forward guard, then what refuses, then what redirects.
@@ -71,6 +80,7 @@ impl Keeper {
     pub async fn attach(&mut self) -> Result<(), KernelError> {
         // What left while no agent was there was refused, and is not lost now.
         let _ = self.records.take_lost(ARRIVES_WITHIN);
+        self.programs.forward.directory.adopt()?;
         self.programs.forward.follow(&self.interfaces, true).await?;
         self.missing.set(self.programs.forward.missing().is_some().into());
         self.programs.attach_to_pods(&self.cgroup)?;
@@ -100,30 +110,31 @@ impl Keeper {
     }
 
     /// Follows interfaces and verifies links, and takes the programs off and puts them on again as is
-    /// wanted, for ever.
+    /// wanted, while on duty, for ever.
     pub async fn run(mut self) {
+        let (mut duty, mut misplaced) = (self.duty.clone(), None);
         loop {
+            if !duty.is_on() {
+                duty.begins().await;
+                self.resume().await;
+            }
             if *self.wanted.borrow_and_update() {
-                self.stay_on().await;
+                self.stay_on(&mut duty, &mut misplaced).await;
             } else {
-                self.stay_off().await;
+                misplaced.take().into_iter().for_each(Latch::done);
+                self.stay_off(&mut duty).await;
             }
         }
     }
 
-    /// Until they shall be on the node.
-    async fn stay_off(&mut self) {
+    /// Until they shall be on the node, or another agent is on duty.
+    async fn stay_off(&mut self, duty: &mut Duty) {
         let mut sweep = interval(ARRIVES_WITHIN);
         let mut is_off = *self.presence.borrow() == Presence::Off;
         loop {
             tokio::select! {
-                changed = self.wanted.changed() => {
-                    if changed.is_err() {
-                        // Whoever wants anything ends with the process.
-                        std::future::pending::<()>().await;
-                    }
-                    return;
-                }
+                () = duty.ends() => return,
+                changed = self.wanted.changed() => return changed_or_never(changed).await,
                 _ = sweep.tick() => if !is_off {
                     match self.detach().await {
                         Ok(()) => is_off = true,
@@ -148,24 +159,22 @@ impl Keeper {
         }
     }
 
-    /// Until they shall be off the node.
-    async fn stay_on(&mut self) {
+    /// Until they shall be off the node, or another agent is on duty.
+    async fn stay_on(&mut self, duty: &mut Duty, misplaced: &mut Option<Latch>) {
         let mut tick = interval(VERIFY_EVERY);
         let mut sweep = interval(ARRIVES_WITHIN);
         let mut again = interval(ARRIVES_WITHIN);
         let mut look = interval(LOOK_EVERY);
-        let mut seen = CgroupPresence::Same;
         let mut is_unpinned = false;
+        for timer in [&mut tick, &mut sweep, &mut again, &mut look] {
+            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        let (mut seen, mut swept) = (CgroupPresence::Same, Instant::now());
         loop {
             let is_on = *self.presence.borrow() == Presence::On;
             tokio::select! {
-                changed = self.wanted.changed() => {
-                    if changed.is_err() {
-                        // Whoever wants anything ends with the process.
-                        std::future::pending::<()>().await;
-                    }
-                    return;
-                }
+                () = duty.ends() => return,
+                changed = self.wanted.changed() => return changed_or_never(changed).await,
                 () = self.interfaces.changed(), if is_on => self.follow().await,
                 _ = tick.tick(), if is_on => {
                     self.drops.tell(&self.interfaces).await;
@@ -174,10 +183,15 @@ impl Keeper {
                 }
                 _ = again.tick(), if !is_on => self.put_on().await,
                 _ = sweep.tick(), if is_on => {
-                    self.tell_of_lost();
+                    // After a pause of the whole process, what has arrived waits to be accepted.
+                    if swept.elapsed() < 2 * ARRIVES_WITHIN {
+                        self.tell_of_lost();
+                    }
+                    swept = Instant::now();
                     if !self.programs.forward.stands(&self.interfaces).await {
                         self.follow().await;
                     }
+                    self.verify(misplaced).await;
                 }
                 _ = look.tick(), if is_on => {
                     is_unpinned = self.hold(is_unpinned);
@@ -185,6 +199,44 @@ impl Keeper {
                 }
                 Ok(()) = self.refuse.changed() => self.refuse(),
             }
+        }
+    }
+
+    /// Puts this agent's programs in force, whoever's were before, and has them leave no pod alone but
+    /// this agent's own.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub async fn take_over(&mut self) -> Result<(), KernelError> {
+        self.attach().await?;
+        self.programs.leave_no_other_alone(&self.cgroup)
+    }
+
+    /// After another agent was on duty: nothing of what it did is known.
+    async fn resume(&mut self) {
+        self.presence.send_replace(Presence::Pending);
+        while self.duty.is_on() && *self.wanted.borrow() {
+            let resumed = async {
+                self.cgroup = self.cgroup.reopen()?;
+                self.programs.leave_own_pod_alone(&self.cgroup)?;
+                self.take_over().await
+            };
+            let Err(error) = resumed.await else { return };
+            error!(error = %Chain(&error), "the programs cannot be put back; trying again");
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Says in `/readyz` where a program is not where it belongs although it was just put there.
+    async fn verify(&self, misplaced: &mut Option<Latch>) {
+        let stands =
+            self.cgroup.presence() != CgroupPresence::Same || self.programs.are_on(&self.cgroup);
+        if stands && self.programs.forward.stands(&self.interfaces).await {
+            if let Some(latch) = misplaced.take() {
+                latch.done();
+            }
+        } else {
+            misplaced.get_or_insert_with(|| self.readiness.register(PLACE));
         }
     }
 
@@ -257,5 +309,12 @@ impl Keeper {
             // Where nobody can keep up, what is still lost is told of by the next sweep.
             let _ = self.lost_of.try_send(lost);
         }
+    }
+}
+
+/// Whoever wants anything ends with the process.
+async fn changed_or_never(changed: Result<(), channel::error::RecvError>) {
+    if changed.is_err() {
+        std::future::pending::<()>().await;
     }
 }

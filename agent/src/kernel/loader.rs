@@ -106,7 +106,7 @@ impl Programs {
         }
         let proxies = rules.proxies().map(|proxy| proxy.ip());
         maps::set_node_addresses(&mut ebpf, proxies)?;
-        let maps::Maps { records, counters } = maps::take(&mut ebpf)?;
+        let maps::Maps { records, counters } = maps::take(&mut ebpf, directory.others())?;
         let modes = Modes::open(&directory)?;
         let enforced = Enforced::open(&directory)?;
         let request_lines = RequestLines::new(&mut ebpf)?;
@@ -116,13 +116,21 @@ impl Programs {
         Ok(Loaded { programs, records, counters, modes, enforced, request_lines, log })
     }
 
-    /// Has programs leave the pod alone that this process is in, those of an earlier agent too, and no
-    /// longer any that an earlier agent was in.
+    /// Has programs leave the pod alone that this process is in, those of an earlier agent too.
     ///
     /// # Errors
     /// Where the pods' cgroup cannot be read, or the kernel does not take it.
     pub fn leave_own_pod_alone(&mut self, cgroup: &PodCgroup) -> Result<(), KernelError> {
-        maps::exempt(&mut self.forward.ebpf, cgroup.own_pod()?)
+        let Some(own) = cgroup.own_pod()? else { return Ok(()) };
+        maps::exempt(&mut self.forward.ebpf, own)
+    }
+
+    /// Has programs leave no other pod alone than the one that this process is in.
+    ///
+    /// # Errors
+    /// As [`Self::leave_own_pod_alone`].
+    pub fn leave_no_other_alone(&mut self, cgroup: &PodCgroup) -> Result<(), KernelError> {
+        maps::exempt_only(&mut self.forward.ebpf, cgroup.own_pod()?)
     }
 
     /// Sends nobody to the proxy's port from now on, or everybody again.

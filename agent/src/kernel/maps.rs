@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -74,6 +74,18 @@ fn pinned_map(pin: &Path) -> Result<Option<MapInfo>, KernelError> {
 /// What the kernel saw of the connections on their way to the proxy.
 #[derive(Debug)]
 pub struct Records {
+    own: RecordMaps,
+    /// Those of another version's programs, which were in force until this agent's came.
+    earlier: Vec<RecordMaps>,
+}
+
+/// How long a connection that another version's programs saw may wait until it is accepted: the hand-over
+/// takes less.
+const EARLIER_ARRIVE_WITHIN: Duration = Duration::from_secs(10);
+
+/// The two maps that one version's programs write.
+#[derive(Debug)]
+struct RecordMaps {
     open: Mutex<HashMap<MapData, Plain<Connection>, Plain<Record>>>,
     ports: Mutex<HashMap<MapData, Plain<Port>, [u32; 4]>>,
 }
@@ -92,12 +104,13 @@ impl Records {
     /// returns, and counts once.
     #[must_use]
     pub fn take(&self, peer: SocketAddr) -> Option<CgroupId> {
-        let key = Plain(connection(peer));
-        let mut records = self.lock();
-        let Plain(record) = records.get(&key, 0).ok()?;
-        // Gone already is as good.
-        let _ = records.remove(&key);
-        Some(CgroupId(record.cgroup))
+        let record = self.own.take(peer).or_else(|| {
+            // Nobody sweeps those: of what is old, the connection never arrived.
+            let after = monotonic().saturating_sub(EARLIER_ARRIVE_WITHIN);
+            let is_young = |record: &Record| Duration::from_nanos(record.at) >= after;
+            self.earlier.iter().find_map(|maps| maps.take(peer)).filter(is_young)
+        });
+        record.map(|record| CgroupId(record.cgroup))
     }
 
     /// Takes the record of a connection that one of these cgroups opened from `port`, whatever its
@@ -105,6 +118,41 @@ impl Records {
     /// have arrived or never will. The cgroups are those that may stand in [`Port::pod`].
     #[must_use]
     pub fn take_rewritten(&self, pods: &[CgroupId], port: u16, age: Duration) -> Option<CgroupId> {
+        self.all().find_map(|maps| maps.take_rewritten(pods, port, age))
+    }
+
+    /// Takes the records older than `age`, whose connections never arrived, and counts them by cgroup.
+    #[must_use]
+    pub fn take_lost(&self, age: Duration) -> Vec<Lost> {
+        let Some(before) = monotonic().checked_sub(age) else { return Vec::new() };
+        let mut lost = BTreeMap::<CgroupId, u64>::new();
+        for record in self.own.take_all(|record| Duration::from_nanos(record.at) < before) {
+            *lost.entry(CgroupId(record.cgroup)).or_default() += 1;
+        }
+        lost.into_iter().map(|(cgroup, connections)| Lost { cgroup, connections }).collect()
+    }
+
+    /// Forgets the connections of one cgroup.
+    pub(super) fn forget(&self, cgroup: CgroupId) {
+        let _ = self.own.take_all(|record| record.cgroup == cgroup.0);
+    }
+
+    fn all(&self) -> impl Iterator<Item = &RecordMaps> {
+        [&self.own].into_iter().chain(&self.earlier)
+    }
+}
+
+impl RecordMaps {
+    fn take(&self, peer: SocketAddr) -> Option<Record> {
+        let key = Plain(connection(peer));
+        let mut records = self.lock();
+        let Plain(record) = records.get(&key, 0).ok()?;
+        // Gone already is as good.
+        let _ = records.remove(&key);
+        Some(record)
+    }
+
+    fn take_rewritten(&self, pods: &[CgroupId], port: u16, age: Duration) -> Option<CgroupId> {
         let after = monotonic().saturating_sub(age);
         pods.iter().find_map(|CgroupId(pod)| {
             let address = self.take_port(Port { pod: *pod, port: port.into(), zero: 0 })?;
@@ -123,22 +171,6 @@ impl Records {
         let address = ports.get(&Plain(port), 0).ok()?;
         let _ = ports.remove(&Plain(port));
         Some(address)
-    }
-
-    /// Takes the records older than `age`, whose connections never arrived, and counts them by cgroup.
-    #[must_use]
-    pub fn take_lost(&self, age: Duration) -> Vec<Lost> {
-        let Some(before) = monotonic().checked_sub(age) else { return Vec::new() };
-        let mut lost = BTreeMap::<CgroupId, u64>::new();
-        for record in self.take_all(|record| Duration::from_nanos(record.at) < before) {
-            *lost.entry(CgroupId(record.cgroup)).or_default() += 1;
-        }
-        lost.into_iter().map(|(cgroup, connections)| Lost { cgroup, connections }).collect()
-    }
-
-    /// Forgets the connections of one cgroup.
-    pub(super) fn forget(&self, cgroup: CgroupId) {
-        let _ = self.take_all(|record| record.cgroup == cgroup.0);
     }
 
     fn take_all(&self, is_meant: impl Fn(&Record) -> bool) -> Vec<Record> {
@@ -234,18 +266,35 @@ pub(super) struct Maps {
     pub(super) counters: Counters,
 }
 
-pub(super) fn take(programs: &mut Ebpf) -> Result<Maps, KernelError> {
-    let records = Records {
+pub(super) fn take(programs: &mut Ebpf, earlier: &[PathBuf]) -> Result<Maps, KernelError> {
+    let own = RecordMaps {
         open: Mutex::new(open(programs, map::RECORDS)?),
         ports: Mutex::new(open(programs, map::PORTS)?),
     };
+    let records =
+        Records { own, earlier: earlier.iter().filter_map(|pins| earlier_records(pins)).collect() };
     let events = open(programs, map::EVENTS)?;
     let forwarded = Mutex::new(open(programs, map::FORWARDED)?);
     Ok(Maps { records, counters: Counters { events, forwarded } })
 }
 
+/// The records of the version whose pins are in `directory`, if they are of a form that this one reads.
+fn earlier_records(directory: &Path) -> Option<RecordMaps> {
+    let pinned = |name| MapData::from_pin(directory.join(name)).ok();
+    let open = HashMap::try_from(Map::LruHashMap(pinned(map::RECORDS)?)).ok()?;
+    let ports = HashMap::try_from(Map::LruHashMap(pinned(map::PORTS)?)).ok()?;
+    Some(RecordMaps { open: Mutex::new(open), ports: Mutex::new(ports) })
+}
+
+/// Says that the pod is left alone which this process is in.
+pub(super) fn exempt(programs: &mut Ebpf, CgroupId(own): CgroupId) -> Result<(), KernelError> {
+    let mode = PodMode { mode: PodMode::EXEMPT, host_network: 1 };
+    let exempted = modes(programs)?.insert(own, Plain(mode), 0);
+    exempted.map_err(|error| failed(map::MODES, error))
+}
+
 /// Says which pods are left alone, and forgets whom an earlier agent said so of.
-pub(super) fn exempt(programs: &mut Ebpf, own: Option<CgroupId>) -> Result<(), KernelError> {
+pub(super) fn exempt_only(programs: &mut Ebpf, own: Option<CgroupId>) -> Result<(), KernelError> {
     let mut modes = modes(programs)?;
     let keep = own.map(|CgroupId(id)| id);
     let stale: Vec<u64> = modes

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,6 @@ use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
@@ -25,6 +25,7 @@ use tracing::{debug, error, warn};
 
 use self::patience::{Patient, Turns};
 use super::response::{Answer, closing, page};
+use crate::operate::duty::Duty;
 
 mod patience;
 #[cfg(test)]
@@ -38,12 +39,33 @@ const HEAD_MAX: usize = 16 * 1024;
 const BODY_MAX: usize = 16 * 1024;
 /// For open requests once the agent stops; kubelet's default grace is 30 s.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+/// For the first request of a connection that is there when the agent stops.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 /// Before accepting again where the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// As many connections as may wait in the kernel's queue (tokio's backlog).
+const QUEUE: usize = 1024;
 
-/// Serves until `stop`, then finishes open requests. `open` says what is known of a connection as soon
-/// as it is accepted, or closes it by `None`; each of its requests is answered with that.
-pub async fn serve<O, C, F, A>(listener: TcpListener, open: O, answer: F, stop: CancellationToken)
+/// When a server accepts, and until when it answers.
+#[derive(Clone, Debug)]
+pub struct Hours {
+    /// It accepts while this agent is on duty. What is open when that ends is answered on.
+    pub duty: Duty,
+    /// Then it finishes what is open, and ends.
+    pub stop: CancellationToken,
+}
+
+impl Hours {
+    /// Whether each connection is to end with its next answer: its client comes back to whoever accepts
+    /// then.
+    fn are_over(&self) -> bool {
+        self.stop.is_cancelled() || !self.duty.is_on()
+    }
+}
+
+/// Serves in its hours. `open` says what is known of a connection as soon as it is accepted, or closes
+/// it by `None`; each of its requests is answered with that.
+pub async fn serve<O, C, F, A>(listener: TcpListener, open: O, answer: F, hours: Hours)
 where
     O: Fn(SocketAddr) -> Option<C> + Send + 'static,
     C: Clone + Send + Sync + 'static,
@@ -51,38 +73,48 @@ where
     A: Future<Output = Answer> + Send + 'static,
 {
     let answer = Arc::new(answer);
-    let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
+    let mut duty = hours.duty.clone();
+    let mut accepts = duty.is_on();
     loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            Some(ended) = connections.join_next() => tell_of_panic(ended),
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    let Some(caller) = open(peer) else { continue };
-                    let connection = connection(stream, caller, Arc::clone(&answer));
-                    let watched = graceful.watch(connection);
-                    connections.spawn(async move {
-                        if let Err(error) = watched.await {
-                            debug!(%peer, %error, "connection ended early");
-                        }
-                    });
+        let (stream, peer) = tokio::select! {
+            () = hours.stop.cancelled() => break,
+            turned = duty.turns(accepts) => {
+                accepts = turned;
+                continue;
+            }
+            Some(ended) = connections.join_next() => {
+                tell_of_panic(ended);
+                continue;
+            }
+            accepted = listener.accept(), if accepts => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    pause(&error).await;
+                    continue;
                 }
-                Err(error) => pause(&error).await,
             },
+        };
+        if let Some(caller) = open(peer) {
+            connections.spawn(connection(stream, caller, Arc::clone(&answer), hours.clone()));
+        }
+    }
+    // Closing the socket would reset those that wait in its queue.
+    for _ in 0..if accepts { QUEUE } else { 0 } {
+        tokio::task::yield_now().await;
+        let Some(Ok((stream, peer))) = listener.accept().now_or_never() else { break };
+        if let Some(caller) = open(peer) {
+            connections.spawn(connection(stream, caller, Arc::clone(&answer), hours.clone()));
         }
     }
     drop(listener);
-    if timeout(DRAIN_DEADLINE, graceful.shutdown()).await.is_err() {
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if timeout(DRAIN_DEADLINE, drained).await.is_err() {
         warn!(open = connections.len(), "connections are cut at the end of the drain");
     }
 }
 
-fn connection<S, C, F, A>(
-    stream: S,
-    caller: C,
-    answer: Arc<F>,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error>
+async fn connection<S, C, F, A>(stream: S, caller: C, answer: Arc<F>, hours: Hours)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     C: Clone + Send + Sync + 'static,
@@ -91,8 +123,10 @@ where
 {
     let turns = Turns::default();
     let stream = Patient::new(stream, turns.clone());
+    let (counted, stop) = (turns.clone(), hours.stop.clone());
     let service = service_fn(move |request: http::Request<Incoming>| {
         let (answer, caller, turns) = (Arc::clone(&answer), caller.clone(), turns.clone());
+        let hours = hours.clone();
         async move {
             turns.next();
             let (head, body) = request.into_parts();
@@ -101,10 +135,10 @@ where
                 Err(status) => page(status),
             };
             turns.next();
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(if hours.are_over() { closing(answer) } else { answer })
         }
     });
-    http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // One deadline for the head and for the time before it would be too long or too short.
         .header_read_timeout(None)
@@ -113,7 +147,26 @@ where
         .half_close(true)
         // Scripts grep for the spelling that EC2 uses.
         .title_case_headers(true)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = shut(&stop, &counted) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "connection ended early");
+    }
+}
+
+/// When a connection on which nothing is open is to be closed. hyper would close a new one unread.
+async fn shut(stop: &CancellationToken, turns: &Turns) {
+    stop.cancelled().await;
+    if turns.are_none() {
+        sleep(FIRST_REQUEST).await;
+    }
 }
 
 /// No request has a use for its body, but one that is left in the socket would reset the connection

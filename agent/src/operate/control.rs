@@ -1,13 +1,19 @@
 //! The questions that operators' commands ask the agent of this node, and how they travel: over a unix
-//! socket that root alone can open, one line of JSON each way.
+//! socket that root alone can open, one line of JSON each way. A new agent asks the one that it comes
+//! after by the same way for all that it has ([`hand_over`]).
 
 pub mod client;
+pub mod hand_over;
+pub mod own;
 pub mod server;
+pub mod term;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use self::hand_over::Successor;
 
 /// The longest question, in bytes: two of Kubernetes' names and some words.
 const QUESTION_MAX: u64 = 4 * 1024;
@@ -36,6 +42,11 @@ pub enum Question {
         /// The pod's name.
         name: String,
     },
+    /// All that a new agent needs to go on where this one stops.
+    HandOver {
+        /// Which podrole asks.
+        version: String,
+    },
 }
 
 /// What comes back.
@@ -52,6 +63,9 @@ enum Reply {
 pub trait Answers: Send + Sync + 'static {
     /// Answers one question, or says why not. What it gives is dropped where it takes too long.
     fn answer(&self, question: Question) -> impl Future<Output = Result<Value, String>> + Send;
+
+    /// Hands everything over to a new agent, and stays beside it as long as that lives.
+    fn hand_over(&self, successor: Successor) -> impl Future<Output = ()> + Send;
 }
 
 #[cfg(test)]

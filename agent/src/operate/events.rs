@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 
 use self::memory::Memory;
 use crate::clock::Clock;
+use crate::operate::duty::Duty;
 use crate::report::Chain;
 
 /// Tellings that may wait for the task; more are dropped, and told again by whoever asks again.
@@ -151,6 +152,7 @@ pub struct Writer {
     clock: Clock,
     node: String,
     told: mpsc::Receiver<Told>,
+    duty: Duty,
     memory: Memory,
     waiting: VecDeque<Told>,
     /// Whether the last write failed: said once.
@@ -162,10 +164,10 @@ type Written = (Object, Reason, Result<(), String>);
 impl Writer {
     /// The handle that tells, and what writes.
     #[must_use]
-    pub fn new(client: Client, clock: Clock, node: String) -> (Events, Self) {
+    pub fn new(client: Client, clock: Clock, node: String, duty: Duty) -> (Events, Self) {
         let (sender, told) = mpsc::channel(QUEUE);
         let (memory, waiting) = (Memory::default(), VecDeque::new());
-        let writer = Self { client, clock, node, told, memory, waiting, failing: false };
+        let writer = Self { client, clock, node, told, duty, memory, waiting, failing: false };
         (Events(sender), writer)
     }
 
@@ -189,7 +191,11 @@ impl Writer {
 
     fn take(&mut self, told: Told) {
         let key = (told.object.uid.clone(), told.reason);
-        if self.waiting.len() < WAITING_MAX && self.memory.is_due(key, Instant::now()) {
+        // At rest, another agent tells.
+        if self.duty.is_on()
+            && self.waiting.len() < WAITING_MAX
+            && self.memory.is_due(key, Instant::now())
+        {
             self.waiting.push_back(told);
         }
     }

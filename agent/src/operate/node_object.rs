@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
+use super::duty::Duty;
 use super::readiness::Readiness;
 use crate::clock::Clock;
 use crate::report::Chain;
@@ -48,8 +49,8 @@ enum Failure {
 }
 
 impl NodeObject {
-    /// Follows `readiness`, for ever.
-    pub async fn run(self, readiness: Readiness) {
+    /// Follows `readiness`, while on duty, for ever.
+    pub async fn run(self, readiness: Readiness, mut duty: Duty) {
         let Some(taint) = self.taint.clone() else { return std::future::pending().await };
         let api: Api<Node> = Api::all(self.client.clone());
         let started = Instant::now();
@@ -58,6 +59,7 @@ impl NodeObject {
         let mut is_failing = false;
         loop {
             sleep(LOOK_EVERY).await;
+            duty.begins().await;
             let missing = readiness.missing();
             let is_ready = missing.is_empty();
             // An agent that starts is not ready for a moment: that is nobody's business.

@@ -231,6 +231,9 @@ pub struct SelfTestArguments {
     /// Whether to go the way to the proxy, and not to stay by itself.
     #[arg(long)]
     pub way: bool,
+    /// Whether to stay in the node's network namespace.
+    #[arg(long)]
+    pub in_node: bool,
     /// The network namespace of a pod whose way to go.
     #[arg(long)]
     pub network: Option<PathBuf>,

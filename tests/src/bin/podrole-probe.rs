@@ -12,9 +12,10 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use podrole_tests::bulk;
 use podrole_tests::first;
-use podrole_tests::hammer;
+use podrole_tests::hammer::{self, Stop, Tally};
 use podrole_tests::probe::{self, Manner};
 use podrole_tests::soak;
+use podrole_tests::steady;
 
 /// A pod's socket.
 #[derive(Parser)]
@@ -52,6 +53,9 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         at_once: u32,
     },
+    /// Reads the credentials by one connection and one token until standard input closes, and prints how
+    /// often it got what.
+    Steady { address: SocketAddr },
     /// Asks for the role list so many times, and prints how often it got what.
     Repeat {
         address: SocketAddr,
@@ -108,15 +112,9 @@ fn main() -> Result<ExitCode> {
         Command::Soak { address, role, times } => soak::ask(address, &role, times)?,
         Command::First { address } => println!("{}", serde_json::to_string(&first::ask(address))?),
         Command::Hammer { address, at_once } => {
-            let stop = hammer::Stop::default();
-            let tally = thread::scope(|scope| {
-                let hammer = scope.spawn(|| hammer::hammer(address, at_once, &stop));
-                let ended = input();
-                stop.tell();
-                ended.map(|_| hammer.join().unwrap_or_default())
-            })?;
-            println!("{}", serde_json::to_string(&tally)?);
+            until_input_ends(|stop| hammer::hammer(address, at_once, stop))?;
         }
+        Command::Steady { address } => until_input_ends(|stop| steady::steady(address, stop))?,
         Command::Echo { tcp, udp } => {
             let (ended, first) = mpsc::channel();
             let of_input = ended.clone();
@@ -129,6 +127,18 @@ fn main() -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn until_input_ends(ask: impl FnOnce(&Stop) -> Tally + Send) -> Result<()> {
+    let stop = Stop::default();
+    let tally = thread::scope(|scope| {
+        let asking = scope.spawn(|| ask(&stop));
+        let ended = input();
+        stop.tell();
+        ended.map(|_| asking.join().unwrap_or_default())
+    })?;
+    println!("{}", serde_json::to_string(&tally)?);
+    Ok(())
 }
 
 impl Target {

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::{LinkUnspec, new_connection};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tokio::time::{sleep, timeout};
 
-/// The first interface of every network namespace.
-const LOOPBACK: u32 = 1;
+use super::network::{self, LOOPBACK};
+
 /// On a loopback interface nothing takes time.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// A port of the metadata service that nobody redirects.
@@ -25,8 +24,7 @@ const OTHER_PORT: u16 = 81;
 /// Where the place cannot be made.
 pub fn run(cgroup: &Path, metadata: &[IpAddr], proxies: &[SocketAddr]) -> io::Result<Vec<String>> {
     fs::write(cgroup.join("cgroup.procs"), "0")?;
-    // SAFETY: this process has one thread yet, and no descriptor of the namespace that it leaves.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
+    network::leave()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let listeners = proxies
         .iter()
@@ -47,7 +45,7 @@ pub fn run(cgroup: &Path, metadata: &[IpAddr], proxies: &[SocketAddr]) -> io::Re
 }
 
 /// IPv4 addresses also as dual-stack sockets write them.
-fn spellings(address: IpAddr) -> Vec<IpAddr> {
+pub(super) fn spellings(address: IpAddr) -> Vec<IpAddr> {
     match address {
         IpAddr::V4(v4) => vec![address, v4.to_ipv6_mapped().into()],
         IpAddr::V6(_) => vec![address],
@@ -86,24 +84,26 @@ async fn reach(listener: &TcpListener) -> io::Result<()> {
 
 fn check(metadata: IpAddr, listeners: &[TcpListener]) -> Vec<String> {
     let redirected = redirected((metadata, 80).into(), listeners);
+    let redirected = redirected.err();
+    let failed = redirected.map(|error| format!("a connection to {metadata} port 80: {error}"));
+    failed.into_iter().chain(refused(metadata)).collect()
+}
+
+/// What must be refused and was not.
+pub(super) fn refused(metadata: IpAddr) -> impl Iterator<Item = String> {
     let connect = TcpStream::connect_timeout(&(metadata, OTHER_PORT).into(), DEADLINE);
     let datagram = send((metadata, OTHER_PORT).into());
     [
-        redirected.err().map(|error| format!("a connection to {metadata} port 80: {error}")),
         allowed(connect).map(|how| format!("a connection to {metadata} port {OTHER_PORT}: {how}")),
         allowed(datagram).map(|how| format!("a datagram to {metadata}: {how}")),
     ]
     .into_iter()
     .flatten()
-    .collect()
 }
 
 /// The connection must end at one of our listeners, and show the address that was asked for.
 fn redirected(metadata: SocketAddr, listeners: &[TcpListener]) -> io::Result<()> {
-    let client = TcpStream::connect_timeout(&metadata, DEADLINE)?;
-    if client.peer_addr()? != metadata {
-        return Err(io::Error::other("the socket shows another address than was asked for"));
-    }
+    let client = shown(metadata)?;
     let own = canonical(client.local_addr()?);
     for listener in listeners {
         listener.set_nonblocking(true)?;
@@ -112,6 +112,15 @@ fn redirected(metadata: SocketAddr, listeners: &[TcpListener]) -> io::Result<()>
         }
     }
     Err(io::Error::other("somebody else answered"))
+}
+
+/// A connection that shows the address that was asked for.
+pub(super) fn shown(metadata: SocketAddr) -> io::Result<TcpStream> {
+    let client = TcpStream::connect_timeout(&metadata, DEADLINE)?;
+    if client.peer_addr()? != metadata {
+        return Err(io::Error::other("the socket shows another address than was asked for"));
+    }
+    Ok(client)
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {

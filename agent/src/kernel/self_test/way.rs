@@ -13,18 +13,21 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::{DEADLINE, Place, SelfTestError, WAY_CGROUP};
+use super::{DEADLINE, Place, SelfTestError, WAY_CGROUP, network};
 use crate::kernel::{Records, Rules};
 
 /// The pair of interfaces, on the node and in the namespace; gone with the namespace.
 const ENDS: [&str; 2] = ["podrole-test0", "podrole-test1"];
 /// The address of the process: nobody's (RFC 5737), and so no pod's.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
+/// What the process says once it has left for its namespace.
+const READY: &str = "ready\n";
+/// The port of the metadata service.
+pub(super) const METADATA_PORT: u16 = 80;
 /// For the answer: the proxy is on this node.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
@@ -69,6 +72,10 @@ async fn talk(child: &mut Child) -> io::Result<String> {
     let mut input = child.stdin.take().ok_or_else(gone)?;
     let mut ready = String::new();
     output.read_line(&mut ready).await?;
+    if ready != READY {
+        // It says why it has no network.
+        return Ok(ready);
+    }
     with_netlink(async |netlink| connect(&netlink, id).await).await?;
     input.write_all(b"\n").await?;
     let mut said = String::new();
@@ -99,7 +106,7 @@ fn route(to: Ipv4Addr, index: u32) -> rtnetlink::packet_route::route::RouteMessa
         .build()
 }
 
-async fn with_netlink<T>(
+pub(super) async fn with_netlink<T>(
     work: impl AsyncFnOnce(Handle) -> Result<T, rtnetlink::Error>,
 ) -> io::Result<T> {
     let (connection, handle, _) = new_connection()?;
@@ -115,10 +122,9 @@ async fn with_netlink<T>(
 /// Where the place cannot be made, or nothing came back.
 pub fn run(cgroup: &Path, proxy: SocketAddrV4) -> io::Result<String> {
     fs::write(cgroup.join("cgroup.procs"), "0")?;
-    // SAFETY: this process has one thread yet, and no descriptor of the namespace that it leaves.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
+    network::leave()?;
     let mut output = io::stdout();
-    output.write_all(b"ready\n")?;
+    output.write_all(READY.as_bytes())?;
     output.flush()?;
     io::stdin().lock().read_line(&mut String::new())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -127,17 +133,19 @@ pub fn run(cgroup: &Path, proxy: SocketAddrV4) -> io::Result<String> {
         netlink.address().add(index, ADDRESS.into(), 32).execute().await?;
         netlink.route().add(route(*proxy.ip(), index)).execute().await
     }))?;
-    put_token(proxy.into())
+    put_token(proxy.into()).map(|(_, token)| token)
 }
 
-fn put_token(proxy: SocketAddr) -> io::Result<String> {
+/// Asks for a token at `proxy`; from where, and what was given.
+pub(super) fn put_token(proxy: SocketAddr) -> io::Result<(SocketAddr, String)> {
     const REQUEST: &[u8] = b"PUT /latest/api/token HTTP/1.1\r\nHost: instance-data\r\n\
         X-aws-ec2-metadata-token-ttl-seconds: 60\r\nConnection: close\r\n\r\n";
     let mut stream = TcpStream::connect_timeout(&proxy, ANSWER_WITHIN)?;
+    let from = stream.local_addr()?;
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
     stream.write_all(REQUEST)?;
     let mut answer = String::new();
     stream.take(4096).read_to_string(&mut answer)?;
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    Ok(body.trim().to_owned())
+    Ok((from, body.trim().to_owned()))
 }

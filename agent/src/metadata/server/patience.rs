@@ -28,6 +28,11 @@ impl Turns {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether no request has come in yet.
+    pub(super) fn are_none(&self) -> bool {
+        self.now() == 0
+    }
+
     fn now(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }

@@ -17,6 +17,10 @@ fn connect() -> DuplexStream {
 }
 
 fn connect_with_room(room: usize) -> DuplexStream {
+    connect_within(Hours { duty: Duty::always(), stop: CancellationToken::new() }, room)
+}
+
+fn connect_within(hours: Hours, room: usize) -> DuplexStream {
     let (client, server) = duplex(room);
     let answer = |(): (), head: Parts| async move {
         match head.uri.path() {
@@ -26,7 +30,7 @@ fn connect_with_room(room: usize) -> DuplexStream {
         }
         plain("a".repeat(1000))
     };
-    let task = connection(server, (), Arc::new(answer));
+    let task = connection(server, (), Arc::new(answer), hours);
     #[expect(clippy::disallowed_methods, reason = "the test's runtime ends it")]
     tokio::spawn(task);
     client
@@ -128,4 +132,42 @@ async fn a_panic_is_that_requests_500_and_no_others() {
     let mut other = connect();
     other.write_all(&request("/latest")).await.unwrap();
     assert_eq!(answer(&mut other).await, "HTTP/1.1 200 OK");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resting_agent_answers_what_is_open_and_ends_it() {
+    let (switch, duty) = Duty::new(true);
+    let mut client = connect_within(Hours { duty, stop: CancellationToken::new() }, 64 * 1024);
+    client.write_all(&request("/latest")).await.unwrap();
+    assert_eq!(answer(&mut client).await, "HTTP/1.1 200 OK");
+    switch.set(false);
+    sleep(Duration::from_secs(30)).await;
+    client.write_all(&request("/latest")).await.unwrap();
+    let (said, _) = end(&mut client).await;
+    assert!(said.starts_with("HTTP/1.1 200") && said.contains("Connection: close"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopping_agent_reads_the_first_request_of_who_has_just_come() {
+    let stop = CancellationToken::new();
+    let hours = Hours { duty: Duty::always(), stop: stop.clone() };
+    let (mut late, mut silent) = (connect_within(hours.clone(), 4096), connect_within(hours, 4096));
+    stop.cancel();
+    sleep(Duration::from_millis(500)).await;
+    late.write_all(&request("/latest")).await.unwrap();
+    let (said, _) = end(&mut late).await;
+    assert!(said.starts_with("HTTP/1.1 200") && said.contains("Connection: close"), "{said}");
+    let (said, _) = end(&mut silent).await;
+    assert_eq!(said, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopping_agent_closes_what_is_idle() {
+    let stop = CancellationToken::new();
+    let hours = Hours { duty: Duty::always(), stop: stop.clone() };
+    let mut client = connect_within(hours, 4096);
+    client.write_all(&request("/latest")).await.unwrap();
+    assert_eq!(answer(&mut client).await, "HTTP/1.1 200 OK");
+    stop.cancel();
+    assert_eq!(end(&mut client).await, (String::new(), Duration::ZERO));
 }

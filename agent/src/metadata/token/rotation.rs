@@ -11,6 +11,7 @@ use tracing::{error, info};
 
 use crate::clock::Clock;
 use crate::metadata::protocol::Ttl;
+use crate::operate::duty::Duty;
 use crate::report::Chain;
 
 use super::{Binding, Invalid, IssueError, KeyError, Keys, Valid, key_file};
@@ -64,9 +65,16 @@ impl Keyring {
 }
 
 impl Rotation {
-    /// Changes the key whenever it is old, for ever. Where that fails the present one signs on.
-    pub(crate) async fn run(self) {
+    /// Changes the key whenever it is old, while on duty, for ever. Where that fails the present one signs on.
+    pub(crate) async fn run(self, mut duty: Duty) {
         loop {
+            if !duty.is_on() {
+                duty.begins().await;
+                // Another agent had the file until now.
+                if let Ok(keys) = Keys::open(&self.state_dir, self.clock.now()) {
+                    self.keys.send_replace(keys);
+                }
+            }
             if self.is_due() {
                 self.change().await;
             }

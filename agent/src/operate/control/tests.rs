@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::{AskError, ask};
 use super::server::{Socket, SocketError};
 use super::*;
+use crate::operate::duty::Duty;
 
 struct Echo;
 
@@ -25,6 +26,14 @@ impl Answers for Echo {
             question => Ok(json!(question)),
         }
     }
+
+    async fn hand_over(&self, successor: Successor) {
+        successor.refuse("not today").await;
+    }
+}
+
+fn bind(path: &std::path::Path) -> Result<Socket, SocketError> {
+    Socket::bind(path, Duty::always())
 }
 
 fn place() -> (TempDir, PathBuf) {
@@ -35,7 +44,7 @@ fn place() -> (TempDir, PathBuf) {
 
 fn serve(path: &std::path::Path) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    tasks.spawn(Socket::bind(path).unwrap().serve(Arc::new(Echo), CancellationToken::new()));
+    tasks.spawn(bind(path).unwrap().serve(Arc::new(Echo), CancellationToken::new()));
     tasks
 }
 
@@ -55,7 +64,7 @@ async fn a_question_is_answered() {
 #[tokio::test]
 async fn only_root_can_open_it_and_it_goes_with_the_agent() {
     let (_directory, path) = place();
-    let socket = Socket::bind(&path).unwrap();
+    let socket = bind(&path).unwrap();
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
     drop(socket);
@@ -65,18 +74,23 @@ async fn only_root_can_open_it_and_it_goes_with_the_agent() {
 }
 
 #[tokio::test]
-async fn a_second_agent_does_not_take_the_socket_of_the_first() {
+async fn an_agent_at_rest_leaves_its_socket_to_the_one_on_duty() {
     let (_directory, path) = place();
-    let _serving = serve(&path);
-    let second = Socket::bind(&path).unwrap_err();
-    assert!(matches!(second, SocketError::Taken(_)), "{second}");
+    let (switch, duty) = Duty::new(true);
+    let first = Socket::bind(&path, duty).unwrap();
+    let shared = std::os::fd::AsFd::as_fd(&first).try_clone_to_owned().unwrap();
+    switch.set(false);
+    drop(first);
+    let second = Socket::inherited(shared, &path, Duty::always()).unwrap();
+    let mut serving = JoinSet::new();
+    serving.spawn(second.serve(Arc::new(Echo), CancellationToken::new()));
     assert_eq!(ask::<Question>(&path, &explain()).await.unwrap(), explain());
 }
 
 #[tokio::test]
 async fn what_a_killed_agent_left_is_replaced() {
     let (_directory, path) = place();
-    drop(Socket::bind(&path).unwrap());
+    drop(bind(&path).unwrap());
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists());
     let _serving = serve(&path);
@@ -84,13 +98,23 @@ async fn what_a_killed_agent_left_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_directory_that_is_open_to_others_is_refused() {
+async fn a_directory_that_others_may_write_to_is_refused() {
+    let (_directory, path) = place();
+    let directory = path.parent().unwrap();
+    fs::create_dir(directory).unwrap();
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o775)).unwrap();
+    let open = bind(&path).unwrap_err();
+    assert!(matches!(open, SocketError::Open { mode: 0o775, .. }), "{open}");
+}
+
+#[tokio::test]
+async fn a_directory_that_others_may_read_is_closed_to_them() {
     let (_directory, path) = place();
     let directory = path.parent().unwrap();
     fs::create_dir(directory).unwrap();
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
-    let open = Socket::bind(&path).unwrap_err();
-    assert!(matches!(open, SocketError::Open { mode: 0o755, .. }), "{open}");
+    let _socket = bind(&path).unwrap();
+    assert_eq!(fs::metadata(directory).unwrap().permissions().mode() & 0o7777, 0o700);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
+use crate::operate::duty::Duty;
 use crate::operate::state_file::{StateError, StateFile};
 use crate::report::Chain;
 use crate::roles::annotations::Keys;
@@ -129,11 +130,17 @@ impl Memory {
         remembered
     }
 
-    /// Writes what is known whenever it has changed, for ever. What is not known whole is not written.
-    pub(in crate::roles) async fn follow(self, mut store: channel::Receiver<Store>) {
+    /// Writes what is known whenever it has changed, while on duty, for ever. What is not known whole is
+    /// not written.
+    pub(in crate::roles) async fn follow(
+        self,
+        mut store: channel::Receiver<Store>,
+        mut duty: Duty,
+    ) {
         let mut written = Content::default();
         let mut is_failing = false;
         loop {
+            duty.begins().await;
             // The lookups end only with the process.
             if store.wait_for(Store::is_complete).await.is_err() {
                 return;
