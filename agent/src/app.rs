@@ -186,18 +186,9 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let (keys, rotation) = Keyring::open(settings.state_dir.clone(), clock.clone())?;
     let mut seat = Seat::take(&settings, listen, &readiness).await?;
     let (node, duty) = (&mut seat.node, seat.duty.clone());
-    let node_object = NodeObject {
-        client: kubernetes.clone(),
-        name: settings.node_name.clone(),
-        taint: settings.startup_taint.clone(),
-        clock: clock.clone(),
-    };
-    let (events, writer) = events::Writer::new(
-        kubernetes.clone(),
-        clock.clone(),
-        settings.node_name.clone(),
-        duty.clone(),
-    );
+    let node_object = node_object(&settings, &kubernetes, &clock);
+    let (client, name) = (kubernetes.clone(), settings.node_name.clone());
+    let (events, writer) = events::Writer::new(client, clock.clone(), name, duty.clone());
     let (index, pods) = channel::channel(Index::default());
     let mut metrics = Metrics::default();
     let identity = node.identity(&settings.callers, listen, &metrics)?;
@@ -263,6 +254,15 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let heed = (modal, asks.clone(), trials);
     let knowing = Knowing::beside(&handler, name, &readiness, &metrics, sts, own, heed);
     Ok(Bound { seated, knowing, handler, watch, assigner, modes, asks, tasks, readiness, metrics })
+}
+
+fn node_object(settings: &Settings, client: &kube::Client, clock: &Clock) -> NodeObject {
+    NodeObject {
+        client: client.clone(),
+        name: settings.node_name.clone(),
+        taint: settings.startup_taint.clone(),
+        clock: clock.clone(),
+    }
 }
 
 /// Of this node's pods, by what is kept of them.

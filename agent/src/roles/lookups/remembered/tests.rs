@@ -125,7 +125,7 @@ async fn nothing_is_written_before_all_is_known() {
         }
     };
     tokio::select! {
-        () = memory.clone().follow(reader) => panic!("it goes on for ever"),
+        () = memory.clone().follow(reader, Duty::always()) => panic!("it goes on for ever"),
         () = change => {}
     }
 }
