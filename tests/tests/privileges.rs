@@ -111,7 +111,7 @@ fn the_self_test_of_a_confined_agent_can_fail() -> Result<()> {
         let confined = confined()?;
         let confined: Vec<_> = confined.iter().map(String::as_str).collect();
         let mut agent = cluster.agent().under(&confined).spawn()?;
-        agent.wait_for_log("somebody else answers 10.0.0.10")?;
+        agent.wait_for_log("a connection to 169.254.169.254: ")?;
         ensure!(!cluster.ask(&["ready"])?.status.success());
         nft("delete table ip thief")?;
         agent.wait_until_ready()
