@@ -221,11 +221,14 @@ fn own_handle(message: &TcMessage) -> Option<TcHandle> {
     is_ours.then_some(handle)
 }
 
-/// Options are read as these for filters of the kind bpf alone.
+/// Options are read as these for filters of the kind bpf alone. Ours has no name where aya may not find out
+/// whether the kernel takes one, which needs CAP_PERFMON.
 fn names_our_program(attribute: &TcAttribute) -> bool {
     let TcAttribute::Options(options) = attribute else { return false };
     options.iter().any(|option| match option {
-        TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => name == FORWARD_PROGRAM,
+        TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => {
+            name.is_empty() || name == FORWARD_PROGRAM
+        }
         _ => false,
     })
 }

@@ -37,11 +37,12 @@ fn in_chain(mut message: TcMessage, chain: u32) -> TcMessage {
 const OWN: u32 = 0x706f_0001;
 
 #[test]
-fn our_filter_is_known_by_priority_handle_and_name() {
+fn our_filter_is_known_by_priority_handle_and_a_name_that_is_no_others() {
     assert_eq!(own_handle(&filter(1, OWN, "forward")), Some(HANDLES[0]));
     assert_eq!(own_handle(&filter(1, OWN + 1, "forward")), Some(HANDLES[1]));
     assert_eq!(own_handle(&filter(2, OWN, "forward")), None);
     assert_eq!(own_handle(&filter(1, 1, "forward")), None);
+    assert_eq!(own_handle(&filter(1, OWN, "")), Some(HANDLES[0]));
     assert_eq!(own_handle(&filter(1, OWN, "cil_to_netdev")), None);
     let mut of_other_kind = filter(1, OWN, "forward");
     of_other_kind.attributes.retain(|attribute| !matches!(attribute, TcAttribute::Options(_)));
