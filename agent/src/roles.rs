@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout_at};
 pub use self::arn::{BaseRoleArn, RoleArn};
 pub use self::decide::{Base, LabelTags, Rules};
 pub use self::default_role::DefaultRole;
-pub use self::facts::{Facts, Known, Missing, Namespace};
+pub use self::facts::{Cause, Facts, Known, Missing, Namespace};
 pub use self::grant::{AssumeRole, Grant, Rule, SourceName, Way};
 pub use self::lookups::remembered::Memory;
 pub use self::lookups::{Lookups, Outside};

@@ -17,7 +17,7 @@ use crate::credentials::{PlanError, SessionPlan, SessionRequest};
 use crate::metadata::Handler;
 use crate::metadata::asks::{Asks, Left, Who};
 use crate::operate::events::{Events, Reason};
-use crate::roles::{Decision, Mode, Roles};
+use crate::roles::{Cause, Decision, Mode, Roles};
 
 use super::modes::Modal;
 
@@ -90,7 +90,11 @@ impl Assigner {
     }
 
     fn settle(&self) {
-        let is_open = |known: &Known| matches!(known.decision, Decision::NotYet(_));
+        // What RBAC forbids nobody waits for: those pods have no role, and the rest is served.
+        let is_open = |known: &Known| match known.decision {
+            Decision::NotYet(missing) => missing.cause != Cause::Forbidden,
+            _ => false,
+        };
         self.settled.send_replace(!self.decided.pods().values().any(is_open));
     }
 
