@@ -17,11 +17,10 @@ fn an_agent_that_is_there_before_aws_and_the_api_server_serves_when_they_come() 
         cluster.metadata.resume()?;
         agent.wait_for_log("a process in the pods' cgroup is served and guarded")?;
         cluster.kubernetes.recover()?;
-        agent.wait_until_ready()?;
+        agent.wait_for_log("this node's pods are known")?;
         cluster.sts.resume()?;
-        wait::until_true("credentials", || {
-            Ok(web.get("/latest/meta-data/iam/security-credentials/web")?.status == 200)
-        })?;
+        // Only then: ready means that the pod's session is there.
+        agent.wait_until_ready()?;
         web.credentials_of("web")?;
         Ok(())
     })

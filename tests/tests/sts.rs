@@ -56,7 +56,8 @@ fn failures_that_pass_are_a_503_to_try_again() -> Result<()> {
         let throttled = cluster.pod("throttled").role("throttled").start()?;
         let broken = cluster.pod("broken").role("broken").start()?;
         assert!(throttled.node_credentials()?.is_some());
-        let _agent = cluster.agent().start()?;
+        // An agent that fetches ahead is not ready before STS answers.
+        let _agent = cluster.agent().set("--prefetch", "off").start()?;
         for pod in [&throttled, &broken] {
             assert_try_again(&pod.get(&leaf(&pod.name))?);
             assert_eq!(pod.listed_role()?.as_deref(), Some(pod.name.as_str()));
@@ -76,7 +77,8 @@ fn an_sts_out_of_reach_is_a_503_to_try_again() -> Result<()> {
         let pod = cluster.pod("web").role("web").start()?;
         assert!(pod.node_credentials()?.is_some());
         let nobody = aws::STS_URL.replace("8080", "9");
-        let _agent = cluster.agent().env("AWS_ENDPOINT_URL_STS", &nobody).start()?;
+        let agent = cluster.agent().env("AWS_ENDPOINT_URL_STS", &nobody);
+        let _agent = agent.set("--prefetch", "off").start()?;
         assert_try_again(&pod.get(&leaf("web"))?);
         assert_eq!(pod.listed_role()?.as_deref(), Some("web"));
         assert!(!pod.token()?.is_empty());
@@ -90,7 +92,7 @@ fn a_slow_answer_of_sts_is_kept_for_the_next_request() -> Result<()> {
         let pod = cluster.pod("web").role("slow").start()?;
         assert!(pod.node_credentials()?.is_some());
         cluster.sts.behave("slow", Way::Normal, Duration::from_secs(3))?;
-        let _agent = cluster.agent().start()?;
+        let _agent = cluster.agent().set("--prefetch", "off").start()?;
         let request = Request::get(&leaf("slow"));
         let exchange = pod.tcp(METADATA, &request.bytes())?;
         assert_try_again(&request.answer(&exchange.answer())?);
