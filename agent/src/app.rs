@@ -177,7 +177,6 @@ pub struct Bound {
 ///
 /// # Errors
 /// The first part that cannot be had; nothing is attached then.
-#[expect(clippy::too_many_lines, reason = "a line for each part, and the parts are many")]
 pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let Edges { clock, kubernetes, mut sources, trials: apart, own } = edges;
     say_limits(&settings);

@@ -222,7 +222,7 @@ fn own_handle(message: &TcMessage) -> Option<TcHandle> {
 }
 
 /// Options are read as these for filters of the kind bpf alone. Ours has no name where aya may not find out
-/// whether the kernel takes one, which needs CAP_PERFMON.
+/// whether the kernel takes one, which needs `CAP_PERFMON`.
 fn names_our_program(attribute: &TcAttribute) -> bool {
     let TcAttribute::Options(options) = attribute else { return false };
     options.iter().any(|option| match option {
