@@ -5,7 +5,7 @@ use aya_ebpf::macros::btf_map;
 use podrole_ebpf::Event;
 
 #[btf_map]
-static EVENTS: PerCpuArray<u64, { Event::ALL.len() }> = PerCpuArray::new();
+static EVENTS: PerCpuArray<u64, { Event::ALL.len() * 2 }> = PerCpuArray::new();
 
 /// One of docker0 on every node would be many; more than these are counted in `EVENTS` alone.
 const INTERFACES: usize = 1024;
@@ -15,7 +15,19 @@ static FORWARDED: HashMap<u32, u64, INTERFACES> = HashMap::new();
 
 #[inline(always)]
 pub(crate) fn count(event: Event) {
-    if let Some(count) = EVENTS.get_ptr_mut(event as u32) {
+    count_at(event as u32);
+}
+
+/// Counts what would have been done to a pod that is in audit.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "there are a few")]
+pub(crate) fn count_audited(event: Event) {
+    count_at(Event::ALL.len() as u32 + event as u32);
+}
+
+#[inline(always)]
+fn count_at(index: u32) {
+    if let Some(count) = EVENTS.get_ptr_mut(index) {
         // SAFETY: the slot is this CPU's own, and programs are not interrupted by themselves.
         unsafe { *count += 1 };
     }

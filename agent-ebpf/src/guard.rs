@@ -6,10 +6,11 @@ use aya_ebpf::btf_maps::HashMap;
 use aya_ebpf::helpers::{bpf_get_netns_cookie, bpf_set_retval};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::SockAddrContext;
-use podrole_ebpf::{Event, PodMode};
+use podrole_ebpf::{Event, METADATA_PORT, PodMode};
 
+use crate::audit;
 use crate::context::{address4, address6, port};
-use crate::events::{count, count_forwarded};
+use crate::events::{count, count_audited, count_forwarded};
 use crate::modes;
 use crate::packet::{Address, Packet};
 use crate::record;
@@ -34,6 +35,8 @@ const ECONNREFUSED: i32 = 111;
 pub(crate) enum Hold {
     /// Nothing: it is the agent, or a pod in the node's network namespace that is the node.
     Free,
+    /// It is in audit: let go on with everything.
+    Audited,
     /// It is redirected and guarded.
     Guarded,
     /// It is in the node's network namespace, and nobody has said yet what it is.
@@ -48,10 +51,12 @@ pub(crate) fn hold(ctx: &SockAddrContext) -> Hold {
     }
     match modes::of_task() {
         Some(PodMode::EXEMPT) => Hold::Free,
+        Some(PodMode::AUDIT) => Hold::Audited,
+        None if modes::of_node() == PodMode::AUDIT => Hold::Audited,
         _ if !in_node => Hold::Guarded,
         Some(PodMode::NODE) => Hold::Free,
+        Some(PodMode::REFUSE) | None => Hold::Undecided,
         Some(_) => Hold::Guarded,
-        None => Hold::Undecided,
     }
 }
 
@@ -74,21 +79,28 @@ pub(crate) fn refuse(event: Event) -> bool {
 
 /// Datagrams to a metadata address: connect is not called for each of them.
 pub(crate) fn sendmsg4(ctx: &SockAddrContext) -> bool {
-    if is_metadata_v4(address4(ctx)) && hold(ctx) != Hold::Free {
-        return refuse(Event::DatagramRefused);
-    }
-    true
+    !is_metadata_v4(address4(ctx)) || may_send(ctx)
 }
 
 pub(crate) fn sendmsg6(ctx: &SockAddrContext) -> bool {
     let address = address6(ctx);
-    if (is_metadata_mapped(address) || is_metadata_v6(address)) && hold(ctx) != Hold::Free {
-        return refuse(Event::DatagramRefused);
-    }
-    true
+    !(is_metadata_mapped(address) || is_metadata_v6(address)) || may_send(ctx)
 }
 
-/// Whoever answers on the proxy's port hands out credentials, so no pod may take it, agent or not.
+#[inline(always)]
+fn may_send(ctx: &SockAddrContext) -> bool {
+    match hold(ctx) {
+        Hold::Free => true,
+        Hold::Audited => {
+            count_audited(Event::DatagramRefused);
+            true
+        }
+        Hold::Guarded | Hold::Undecided => refuse(Event::DatagramRefused),
+    }
+}
+
+/// Whoever answers on the proxy's port hands out credentials, so no pod may take it, agent or not: one in
+/// audit neither, as long as others are sent there.
 pub(crate) fn bind(ctx: &SockAddrContext) -> bool {
     let port = port(ctx);
     let ours = port != 0
@@ -96,6 +108,10 @@ pub(crate) fn bind(ctx: &SockAddrContext) -> bool {
             || port == PROXY_V6_PORT.load()
             || port == ADMIN_PORT.load());
     if ours && is_in_node_netns(ctx) && modes::of_task() != Some(PodMode::EXEMPT) {
+        if modes::is_wire_audited() {
+            count_audited(Event::BindRefused);
+            return true;
+        }
         count(Event::BindRefused);
         return false;
     }
@@ -124,21 +140,48 @@ pub(crate) fn egress(packet: Packet) -> bool {
 
 #[inline(never)]
 fn may_reach_metadata(packet: Packet) -> bool {
-    let is_free = match (sends_from_node_netns(packet), holds_host_network()) {
-        (true, false) => true,
-        (true, true) => is_free_in_node_netns(packet),
-        (false, _) => modes::of_sender(packet.0) == Some(PodMode::EXEMPT),
-    };
-    if is_free {
-        return true;
+    match of_sender(packet) {
+        PodMode::EXEMPT | PodMode::NODE => true,
+        PodMode::AUDIT => {
+            count_audited(Event::PacketDropped);
+            audit::tell(packet);
+            audit::let_pass(packet);
+            true
+        }
+        PodMode::CHANGING if is_of_open_connection(packet) => {
+            audit::let_pass(packet);
+            true
+        }
+        _ => {
+            count(Event::PacketDropped);
+            false
+        }
     }
-    count(Event::PacketDropped);
-    false
 }
 
+/// What holds for whoever sends the packet: [`PodMode::NODE`] only of what is the node.
 #[inline(always)]
-fn is_free_in_node_netns(packet: Packet) -> bool {
-    matches!(modes::of_sender(packet.0), Some(PodMode::EXEMPT | PodMode::NODE))
+fn of_sender(packet: Packet) -> u32 {
+    let in_node = sends_from_node_netns(packet);
+    if in_node && !holds_host_network() {
+        return PodMode::NODE;
+    }
+    match modes::of_sender(packet.0) {
+        Some(PodMode::NODE) if !in_node => PodMode::ENFORCE,
+        Some(mode) => mode,
+        None => modes::of_node(),
+    }
+}
+
+/// Whether it is of a TCP connection to the metadata service that its socket has open, or began before the
+/// pod was enforced: nothing begins by it.
+#[inline(always)]
+fn is_of_open_connection(packet: Packet) -> bool {
+    packet.tcp().is_some_and(|tcp| {
+        tcp.destination == METADATA_PORT
+            && (!tcp.is_opening || audit::is_remembered(packet))
+            && record::is_of_own_socket(packet, &tcp)
+    })
 }
 
 /// hostNetwork pods keep the real service. Where the kernel cannot tell the network namespace of a
@@ -165,15 +208,31 @@ pub(crate) fn forward(packet: Packet) -> bool {
     if !packet.destination().is_some_and(is_metadata) {
         return true;
     }
-    if is_nodes && (!modes::is_sender_in_pods(packet.0) || is_free_in_node_netns(packet)) {
+    if is_nodes && (!modes::is_sender_in_pods(packet.0) || is_let_go(packet)) {
         return true;
     }
     // SAFETY: the agent writes an entry whole.
     if unsafe { EXEMPT_INTERFACES.get(came_in_by) }.is_some() {
         return true;
     }
+    // Whose it is, nothing here can tell. Where some pods are enforced, pods in audit pass by what their
+    // own sockets have sent.
+    if modes::is_wire_audited() {
+        count_audited(Event::ForwardDropped);
+        return true;
+    }
+    if audit::passes(packet) {
+        return true;
+    }
     count_forwarded(came_in_by);
     false
+}
+
+/// Whether the pod in the node's network namespace that sends it is the node, or in audit.
+#[inline(always)]
+fn is_let_go(packet: Packet) -> bool {
+    let mode = modes::of_sender(packet.0).unwrap_or_else(modes::of_node);
+    matches!(mode, PodMode::EXEMPT | PodMode::NODE | PodMode::AUDIT)
 }
 
 /// Whether the socket that sends it is in another network namespace than the node's. Without a socket,

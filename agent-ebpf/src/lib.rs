@@ -7,7 +7,7 @@
 
 /// The version of everything in this file. It names the directory of the pins, so an agent never
 /// takes up maps or links whose layout it does not know.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 /// The port that is redirected: the metadata service's own (Amazon EC2 User Guide, "Use the Instance
 /// Metadata Service to access instance metadata").
@@ -39,12 +39,13 @@ pub const FORWARD_PROGRAM: &str = "forward";
 
 /// Maps, by symbol name. They are pinned, so that they outlive the agent with the programs.
 pub mod map {
-    /// [`PodMode`](super::PodMode) by the id of a pod's cgroup; a pod that is not in it is enforced.
-    /// Id 0, which no cgroup has, is the node.
+    /// [`PodMode`](super::PodMode) by the id of a pod's cgroup, and by those of [`subject`](super::subject).
+    /// A pod that is not in it has the node's mode.
     pub const MODES: &str = "MODES";
     /// [`Record`](super::Record) by [`Connection`](super::Connection).
     pub const RECORDS: &str = "RECORDS";
-    /// `u64` for each CPU, by [`Event`](super::Event).
+    /// `u64` for each CPU, by [`Event`](super::Event): what was done, and then what would have been done
+    /// to pods in audit.
     pub const EVENTS: &str = "EVENTS";
     /// `u64`: packets that came in by the interface of this index and were dropped on the way out.
     pub const FORWARDED: &str = "FORWARDED";
@@ -58,6 +59,24 @@ pub mod map {
     pub const EXEMPT_INTERFACES: &str = "EXEMPT_INTERFACES";
     /// What each pod may still send in SYNs to the proxy: [`Bucket`](super::Bucket).
     pub const BUCKETS: &str = "BUCKETS";
+    /// Packets of pods in audit on their way to the metadata service, by [`Numbers`](super::Numbers): so
+    /// that the forward guard knows them on a node where others are enforced.
+    pub const PASSING: &str = "PASSING";
+    /// Ring buffer of [`RequestLine`](super::RequestLine)s of pods in audit.
+    pub const REQUEST_LINES: &str = "REQUEST_LINES";
+}
+
+/// What [`map::MODES`] has an entry of beside pods. No cgroup has such an id; 0 is none of them, since that is
+/// what the kernel says where a cgroup lies less deep than was asked.
+pub mod subject {
+    /// Every pod of which nothing is said: [`ENFORCE`](super::PodMode::ENFORCE) (the same as no entry),
+    /// [`AUDIT`](super::PodMode::AUDIT) or [`CHANGING`](super::PodMode::CHANGING).
+    pub const NODE: u64 = u64::MAX - 2;
+    /// The proxy's port: [`REFUSE`](super::PodMode::REFUSE) where somebody else answers there.
+    pub const PROXY: u64 = u64::MAX;
+    /// What no pod's own socket tells whose it is: forwarded frames, and podrole's ports.
+    /// [`AUDIT`](super::PodMode::AUDIT) where no pod of the node is enforced.
+    pub const WIRE: u64 = u64::MAX - 1;
 }
 
 /// How many pods' modes there is room for.
@@ -80,17 +99,24 @@ pub struct PodMode {
 }
 
 impl PodMode {
-    /// Redirected and guarded: the same as no entry.
+    /// Redirected and guarded.
     pub const ENFORCE: u32 = 0;
     /// Left alone: the agent itself.
     pub const EXEMPT: u32 = 1;
-    /// Of the node: somebody else answers on the proxy's port, so nobody is sent there.
+    /// Refused: of [`subject::PROXY`], since somebody else answers there; of a pod in the node's network
+    /// namespace, since nobody knows yet what it is.
     pub const REFUSE: u32 = 2;
     /// Of a pod in the node's network namespace, where [`variable::HOLDS_HOST_NETWORK`] is set: it is
     /// the node. [`Self::ENFORCE`] is said of those that are not; where nothing is said, it is refused.
     pub const NODE: u32 = 3;
     /// Of the cgroup of all pods: that it is this one.
     pub const PODS: u32 = 4;
+    /// Let go on with everything, and counted.
+    pub const AUDIT: u32 = 5;
+    /// From audit to enforced: as enforced, but that TCP connections that are open may end.
+    pub const CHANGING: u32 = 6;
+    /// Of the self-test's cgroup: enforced, whatever holds for the node.
+    pub const TEST: u32 = 7;
 }
 
 /// Who is on the way to the proxy: the address and port that it will see.
@@ -138,6 +164,31 @@ pub struct Bucket {
     pub at: u64,
 }
 
+/// What tells a TCP packet from others, whatever is rewritten on its way through the node (RFC 9293,
+/// section 3.1).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// Its sequence number, in network order.
+    pub sequence: u32,
+    /// Its acknowledgment number, in network order.
+    pub acknowledgment: u32,
+}
+
+/// So many bytes of a request line are kept.
+pub const LINE_MAX: usize = 96;
+
+/// The request line that a pod in audit sent to the metadata service.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestLine {
+    /// The id of the cgroup of the socket.
+    pub cgroup: u64,
+    /// The line (RFC 9112, section 3) up to its end or to [`LINE_MAX`] bytes, as it lies in memory; zeros
+    /// follow. Nothing of what comes after the line.
+    pub line: [u64; LINE_MAX / 8],
+}
+
 /// What is counted.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +227,8 @@ const _: () = assert!(size_of::<Connection>() == 20);
 const _: () = assert!(size_of::<Record>() == 24);
 const _: () = assert!(size_of::<Port>() == 16);
 const _: () = assert!(size_of::<Bucket>() == 16);
+const _: () = assert!(size_of::<Numbers>() == 8);
+const _: () = assert!(size_of::<RequestLine>() == 8 + LINE_MAX);
 
 /// Variables that the agent sets before it loads the programs, by symbol name.
 pub mod variable {

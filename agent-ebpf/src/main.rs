@@ -4,6 +4,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "aya's macros pass contexts so")]
 #![expect(clippy::inline_always, reason = "a BPF call passes registers, not arrays, and costs")]
 
+mod audit;
 mod context;
 mod events;
 mod guard;
@@ -78,7 +79,7 @@ fn bind6(ctx: SockAddrContext) -> i32 {
 }
 
 /// `BPF_CGROUP_INET_EGRESS`: drops every packet of a pod's socket to the metadata service, and leaves
-/// the record by which the proxy knows who connects.
+/// the record by which the proxy knows who connects. Of pods in audit it tells what they ask for.
 #[cgroup_skb(egress)]
 fn egress(ctx: SkBuffContext) -> i32 {
     guard::egress(Packet(ctx.skb.skb)).into()

@@ -1,11 +1,10 @@
-//! Which pods are left alone, and which share the node's network and are held: the map that every
-//! program asks before it acts.
+//! What is to be done with a pod: the map that every program asks before it acts.
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::btf_maps::HashMap;
 use aya_ebpf::helpers::{bpf_get_current_ancestor_cgroup_id, bpf_skb_ancestor_cgroup_id};
 use aya_ebpf::macros::btf_map;
-use podrole_ebpf::{MODES_MAX, PodMode};
+use podrole_ebpf::{MODES_MAX, PodMode, subject};
 
 use crate::settings::PODS_LEVEL;
 
@@ -18,8 +17,19 @@ const DEPTHS: [u32; 2] = [2, 1];
 
 /// Whether nobody is to be sent to the proxy.
 pub(crate) fn is_proxy_taken() -> bool {
-    const NODE: u64 = 0;
-    of_cgroup(NODE) == Some(PodMode::REFUSE)
+    of_cgroup(subject::PROXY) == Some(PodMode::REFUSE)
+}
+
+/// What holds for a pod of which nothing is said.
+#[inline(always)]
+pub(crate) fn of_node() -> u32 {
+    of_cgroup(subject::NODE).unwrap_or(PodMode::ENFORCE)
+}
+
+/// Whether no pod of this node is enforced.
+#[inline(always)]
+pub(crate) fn is_wire_audited() -> bool {
+    of_cgroup(subject::WIRE) == Some(PodMode::AUDIT)
 }
 
 /// What is said of the pod that the current task is in.

@@ -4,8 +4,8 @@ use core::mem::MaybeUninit;
 use core::ptr::read_volatile;
 
 use aya_ebpf::bindings::{__sk_buff, bpf_sock};
-use aya_ebpf::helpers::{bpf_sk_fullsock, bpf_skb_load_bytes_relative};
-use podrole_ebpf::mapped;
+use aya_ebpf::helpers::{bpf_sk_fullsock, bpf_skb_load_bytes, bpf_skb_load_bytes_relative};
+use podrole_ebpf::{Numbers, mapped};
 
 /// `BPF_HDR_START_NET`: offsets count from the network header.
 const FROM_NETWORK_HEADER: u32 = 1;
@@ -66,10 +66,39 @@ impl Packet {
         }
     }
 
-    /// Its TCP header (RFC 9293). One behind IPv6 extension headers is not looked for: no SYN of ours
-    /// needs them, and what is not found gets no record.
+    /// Its TCP header (RFC 9293), if it has one.
     #[inline(always)]
     pub(crate) fn tcp(self) -> Option<Tcp> {
+        let offset = self.tcp_offset()?;
+        let [source, destination]: [u16; 2] = self.load(offset)?;
+        let flags: u8 = self.load(offset + 13)?;
+        Some(Tcp {
+            source: u16::from_be(source),
+            destination: u16::from_be(destination),
+            is_opening: flags & 0x12 == 0x02,
+        })
+    }
+
+    /// The numbers of its TCP header.
+    #[inline(always)]
+    pub(crate) fn numbers(self) -> Option<Numbers> {
+        let offset = self.tcp_offset()?;
+        let [sequence, acknowledgment]: [u32; 2] = self.load(offset + 4)?;
+        Some(Numbers { sequence, acknowledgment })
+    }
+
+    /// Where what it carries for TCP begins, from the network header.
+    #[inline(always)]
+    pub(crate) fn tcp_payload(self) -> Option<u32> {
+        let offset = self.tcp_offset()?;
+        let words: u8 = self.load(offset + 12)?;
+        Some(offset + u32::from(words >> 4) * 4)
+    }
+
+    /// Where its TCP header begins, from the network header. One behind IPv6 extension headers is not
+    /// looked for: no SYN of ours needs them, and what is not found gets no record.
+    #[inline(always)]
+    fn tcp_offset(self) -> Option<u32> {
         let (protocol, offset): (u8, u32) = match self.protocol() {
             ETH_P_IP => {
                 let version_and_length: u8 = self.load(0)?;
@@ -78,16 +107,34 @@ impl Packet {
             ETH_P_IPV6 => (self.load(6)?, 40),
             _ => return None,
         };
-        if protocol != IPPROTO_TCP {
-            return None;
-        }
-        let [source, destination]: [u16; 2] = self.load(offset)?;
-        let flags: u8 = self.load(offset + 13)?;
-        Some(Tcp {
-            source: u16::from_be(source),
-            destination: u16::from_be(destination),
-            is_opening: flags & 0x12 == 0x02,
-        })
+        (protocol == IPPROTO_TCP).then_some(offset)
+    }
+
+    /// How long it is from its network header on, in a program of a cgroup.
+    #[inline(always)]
+    pub(crate) fn length(self) -> u32 {
+        // SAFETY: as in `came_in_by`.
+        unsafe { read_volatile(&raw const (*self.0).len) }
+    }
+
+    /// The first four bytes at `offset` from the network header, in a program of a cgroup.
+    #[inline(always)]
+    pub(crate) fn word(self, offset: u32) -> Option<u32> {
+        let mut word = MaybeUninit::<u32>::uninit();
+        // SAFETY: there is room for four bytes, and all of them are written.
+        unsafe { self.copy(offset, word.as_mut_ptr().cast(), 4).then(|| word.assume_init()) }
+    }
+
+    /// Copies `length` bytes from `offset`, counted from the network header, in a program of a cgroup: there
+    /// the packet begins with that. What a TCP packet carries lies elsewhere than its headers, and no call
+    /// that counts from a header reads it.
+    ///
+    /// # Safety
+    /// There is room for them at `to`.
+    #[inline(always)]
+    pub(crate) unsafe fn copy(self, offset: u32, to: *mut u8, length: u32) -> bool {
+        // SAFETY: the kernel writes at most `length` bytes.
+        unsafe { bpf_skb_load_bytes(self.0.cast(), offset, to.cast(), length) == 0 }
     }
 
     /// The interface that it came in by; 0 for what the node itself sends.

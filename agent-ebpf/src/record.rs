@@ -58,6 +58,13 @@ pub(crate) fn leave(packet: Packet, tcp: &Tcp) -> bool {
     true
 }
 
+/// Whether a TCP socket sends the packet that itself has the packet's address and port.
+#[inline(always)]
+pub(crate) fn is_of_own_socket(packet: Packet, tcp: &Tcp) -> bool {
+    let (Some(source), Some(socket)) = (packet.source(), packet.socket()) else { return false };
+    is_own(socket, Connection { address: source.wide(), port: u32::from(tcp.source) })
+}
+
 #[inline(always)]
 fn is_own(socket: *mut bpf_sock, connection: Connection) -> bool {
     // SAFETY: `socket` is a whole socket of the kernel's.

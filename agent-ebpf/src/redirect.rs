@@ -8,10 +8,11 @@ use aya_ebpf::programs::SockAddrContext;
 use aya_log_ebpf::debug;
 use podrole_ebpf::{Event, METADATA_PORT, mapped, wire_port};
 
+use crate::audit;
 use crate::context::{
     address4, address6, kind, port, protocol, set_address4, set_address6, set_port,
 };
-use crate::events::count;
+use crate::events::{count, count_audited};
 use crate::guard::{Hold, hold, refuse};
 use crate::modes::is_proxy_taken;
 use crate::settings::{
@@ -37,12 +38,11 @@ pub(crate) fn connect4(ctx: &SockAddrContext) -> bool {
     if !(is_metadata_v4(address) || is_container) {
         return true;
     }
-    let hold = hold(ctx);
-    if hold == Hold::Free {
-        return true;
-    }
-    if hold == Hold::Undecided || !is_served(ctx) || is_proxy_taken() {
-        return refuse(Event::ConnectRefused);
+    match hold(ctx) {
+        Hold::Free => return true,
+        Hold::Audited => return let_go(ctx),
+        Hold::Guarded if is_served(ctx) && !is_proxy_taken() => {}
+        Hold::Guarded | Hold::Undecided => return refuse(Event::ConnectRefused),
     }
     set_address4(ctx, PROXY_V4.load());
     set_port(ctx, PROXY_V4_PORT.load());
@@ -59,12 +59,11 @@ pub(crate) fn connect6(ctx: &SockAddrContext) -> bool {
     if !is_ours {
         return true;
     }
-    let hold = hold(ctx);
-    if hold == Hold::Free {
-        return true;
-    }
-    if hold == Hold::Undecided || !is_served(ctx) || is_proxy_taken() {
-        return refuse(Event::ConnectRefused);
+    match hold(ctx) {
+        Hold::Free => return true,
+        Hold::Audited => return let_go(ctx),
+        Hold::Guarded if is_served(ctx) && !is_proxy_taken() => {}
+        Hold::Guarded | Hold::Undecided => return refuse(Event::ConnectRefused),
     }
     let proxy_v6 = PROXY_V6.load();
     let (address, port) = if asked_for_v6 && proxy_v6 != NOBODY {
@@ -110,6 +109,18 @@ pub(crate) fn getpeername6(ctx: &SockAddrContext) {
     };
     set_address6(ctx, asked);
     set_port(ctx, wire_port(METADATA_PORT));
+}
+
+/// Of a pod in audit: goes where it would without podrole.
+#[inline(always)]
+fn let_go(ctx: &SockAddrContext) -> bool {
+    if is_served(ctx) {
+        audit::remember(ctx);
+        count_audited(Event::Redirected);
+    } else {
+        count_audited(Event::ConnectRefused);
+    }
+    true
 }
 
 /// TCP to port 80. Multipath TCP shows its subflows here, which are TCP.

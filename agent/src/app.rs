@@ -3,16 +3,18 @@
 
 mod answers;
 mod api_server;
+mod asks;
 mod assign;
 mod attach;
 mod check;
 mod claim;
-mod host_pods;
 pub mod inspect;
 mod listen;
 mod metadata;
+mod modes;
 mod node;
 mod own_base;
+mod trials;
 mod unreachable;
 
 use std::pin::Pin;
@@ -33,8 +35,10 @@ use self::claim::Claim;
 pub use self::claim::ClaimError;
 pub use self::listen::ListenError;
 use self::listen::Sockets;
-use self::node::{Node, WayWatch};
+use self::modes::{ModesKeeper, Parts};
+use self::node::{Node, SelfTest, WayWatch};
 use self::own_base::own_base;
+use self::trials::Trier;
 
 use crate::callers::Callers;
 use crate::callers::fresh::Fresh;
@@ -48,7 +52,9 @@ use crate::credentials::sources::Sources;
 use crate::credentials::sts::Sts;
 use crate::credentials::token_request::TokenRequests;
 use crate::credentials::tokens::Tokens;
+use crate::credentials::trials::Trials;
 use crate::kernel::{Hook, KernelError, bpffs, sysctls};
+use crate::metadata::asks::Asks;
 use crate::metadata::{Handler, KeyError, Keyring, server};
 use crate::operate::admin;
 use crate::operate::control::server::SocketError;
@@ -99,6 +105,8 @@ pub struct Edges {
     pub kubernetes: kube::Client,
     /// Where credentials come from.
     pub sources: Sources,
+    /// The same, for roles that are only tried.
+    pub trials: Sources,
     /// STS, for who the agent is.
     pub own: Sts,
 }
@@ -118,8 +126,9 @@ impl Edges {
         let kubelet = settings.kubelet_dir.clone();
         let tokens = Tokens { kubelet, requests, clock: clock.clone() };
         let sources = Sources::new(&aws, &tokens, &clock);
+        let trials = Sources::new(&aws, &tokens, &clock);
         let own = Sts::new(aws, clock.clone());
-        Ok(Self { clock, kubernetes, sources, own })
+        Ok(Self { clock, kubernetes, sources, trials, own })
     }
 }
 
@@ -154,6 +163,8 @@ pub struct Bound {
     handler: Handler,
     watch: Watch,
     assigner: Assigner,
+    modes: Parts,
+    asks: Asks,
     tasks: Vec<(&'static str, Task)>,
     readiness: Readiness,
     metrics: Arc<Metrics>,
@@ -163,8 +174,9 @@ pub struct Bound {
 ///
 /// # Errors
 /// The first part that cannot be had; nothing is attached then.
+#[expect(clippy::too_many_lines, reason = "a line for each part, and the parts are many")]
 pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
-    let Edges { clock, kubernetes, mut sources, own } = edges;
+    let Edges { clock, kubernetes, mut sources, trials: apart, own } = edges;
     say_limits(&settings);
     let readiness = Readiness::default();
     let listen = listen::once_there(settings.kernel.listen).await;
@@ -200,7 +212,9 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let memory = Memory::new(&settings.state_dir, &settings.node_name, &settings.rules);
     let (roles, lookups) = roles_of(settings.rules, &kubernetes, pods.clone(), &events);
     let lookups = lookups.remembering(memory.load());
-    node.hold_host_pods(pods, roles.clone(), host)?;
+    let about = (&settings.modes, settings.state_dir.as_path(), settings.node_name.as_str());
+    let (modes, own_node) = Parts::new(about, kubernetes, pods, &roles, host);
+    let modal = modes.modal.clone();
     let handler = Handler {
         keys,
         callers,
@@ -217,7 +231,11 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         requests: metrics.requests.clone(),
         events,
     };
-    let assigner = Assigner::beside(&handler, settings.prefetch);
+    let (asks, trials) = (Asks::default(), Trials::default());
+    let assigner = Assigner::beside(&handler, settings.prefetch, modal.clone(), asks.clone());
+    let keep_asks = asks::keep(asks.clone(), &settings.state_dir, &settings.node_name, &clock);
+    let heed = (modal.clone(), asks.clone(), trials.clone());
+    let trial = Trier::beside(&handler, apart, heed, settings.modes.trial_spread);
     let tasks: Vec<(_, Task)> = vec![
         ("the key of tokens", Box::pin(rotation.run())),
         ("the broker", Box::pin(broker_task)),
@@ -227,11 +245,29 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         ("the writer of Events", Box::pin(writer.run())),
         ("the writer of the Node's condition", Box::pin(node_object.run(readiness.clone()))),
         ("the lookups of what roles depend on", Box::pin(lookups.run(own_base))),
+        ("the watch on this node's Node", Box::pin(own_node)),
+        ("the trials of roles", Box::pin(trial.run())),
+        ("the writer of what was asked", Box::pin(keep_asks)),
     ];
     let metrics = Arc::new(metrics);
+    let own = Own::new(own);
+    let heed = (modal, asks.clone(), trials);
     let knowing =
-        Knowing::beside(&handler, settings.node_name, &readiness, &metrics, sts, Own::new(own));
-    Ok(Bound { claim, node, sockets, knowing, handler, watch, assigner, tasks, readiness, metrics })
+        Knowing::beside(&handler, settings.node_name, &readiness, &metrics, sts, own, heed);
+    Ok(Bound {
+        claim,
+        node,
+        sockets,
+        knowing,
+        handler,
+        watch,
+        assigner,
+        modes,
+        asks,
+        tasks,
+        readiness,
+        metrics,
+    })
 }
 
 /// Of this node's pods, by what is kept of them.
@@ -265,6 +301,7 @@ impl Bound {
     ///
     /// # Errors
     /// Where the programs cannot be attached, or a part that must live has ended.
+    #[expect(clippy::too_many_lines, reason = "a line for each part, and the parts are many")]
     pub async fn run(self, mut signals: Signals) -> Result<(), Error> {
         let Self {
             claim: _claim,
@@ -274,6 +311,8 @@ impl Bound {
             handler,
             watch,
             assigner,
+            modes,
+            asks,
             tasks,
             readiness,
             metrics,
@@ -282,8 +321,6 @@ impl Bound {
         let mut servers = Supervisor::default();
         let mut background = Supervisor::default();
         let listed = readiness.register("the list of this node's pods");
-        let attached = readiness.register("the eBPF programs");
-        let passed = readiness.register("the self-test");
         let (callers, handler) = (handler.callers.clone(), Arc::new(handler));
 
         let Node {
@@ -295,16 +332,28 @@ impl Bound {
             records,
             rules,
             pods,
-            host_pods,
+            modes: told,
+            wanted,
+            presence,
+            enforced,
+            request_lines,
             ..
         } = node;
         let lost = keeper.lost.clone();
-        let mut way = WayWatch::new(&pods, rules, &records, lost, refuse, &readiness);
+        let mut way =
+            WayWatch::new(&pods, rules, &records, lost, refuse, presence.clone(), &readiness);
+        let mut modes = ModesKeeper::new(modes, &pods, told, wanted, presence.clone())?;
+        let wanted = keeper.wanted.clone();
+        let self_test =
+            SelfTest::new(pods, rules, records, enforced, presence, wanted, readiness.clone());
+        let changing = readiness.clone();
         background.spawn("the netlink connection", netlink);
         background.spawn("the programs' log", node::hand_on(log));
         for (name, task) in tasks {
             background.spawn(name, task);
         }
+        let gather = asks::gather(request_lines, callers.clone(), asks, handler.clock.clone());
+        background.spawn("the reader of what pods in audit ask for", gather);
         let cut_off = unreachable::tell(callers.clone(), no_arrival, handler.events.clone());
         background.spawn("the search for pods that are cut off", cut_off);
         background.spawn("the watch on pods", async move {
@@ -320,16 +369,17 @@ impl Bound {
         servers
             .spawn("the admin endpoint", server::serve(admin, |_| Some(()), answer, stop.clone()));
         servers.spawn("the agent's socket", control.serve(Arc::new(knowing), stop.clone()));
-        host_pods::start(host_pods, &mut background);
-        keeper.attach().await?;
-        attached.done();
+        if modes.begin().await {
+            keeper.attach().await?;
+        }
+        background.spawn("the keeper of modes", modes.run(changing));
         sysctls::prepare(&rules.ports());
         background.spawn("the keeper of the programs", async move {
             let is_ours = |token: &str, address| handler.gave(token, address);
             tokio::join!(keeper.run(), async {
                 // First the way: while an earlier agent's programs refuse, no self-test can pass.
                 way.look(is_ours).await;
-                tokio::join!(node::pass_self_test(pods, rules, records, passed), way.run(is_ours));
+                tokio::join!(self_test.run(), way.run(is_ours));
             });
         });
 

@@ -15,6 +15,7 @@ pub mod snapshot;
 mod throttle;
 mod unreachable;
 pub mod watch;
+pub mod workload;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};

@@ -17,6 +17,7 @@ pub mod sts;
 pub mod token_file;
 pub mod token_request;
 pub mod tokens;
+pub mod trials;
 pub mod trust;
 pub mod web_identity;
 

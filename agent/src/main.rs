@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             ask_agent(async move { Ok::<_, Infallible>(Box::pin(app::check(&arguments)).await) })
         }
         Command::Explain(arguments) => ask_agent(inspect::explain(&arguments)),
+        Command::Report(arguments) => ask_agent(inspect::report(&arguments)),
         Command::Status(arguments) => ask_agent(inspect::status(&arguments)),
         Command::SelfTest(arguments) => self_test(&arguments),
     }

@@ -1,5 +1,6 @@
 //! What is asked: the instance metadata service as pods see it.
 
+pub mod asks;
 mod documents;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;

@@ -10,6 +10,7 @@ pub mod facts;
 pub(crate) mod fuzz;
 pub mod grant;
 pub mod lookups;
+pub mod mode;
 pub mod refusal;
 pub mod restrictions;
 mod rules;
@@ -29,6 +30,7 @@ pub use self::facts::{Facts, Known, Missing, Namespace};
 pub use self::grant::{AssumeRole, Grant, Rule, SourceName, Way};
 pub use self::lookups::remembered::Memory;
 pub use self::lookups::{Lookups, Outside};
+pub use self::mode::Mode;
 pub use self::refusal::{Reason, Refusal};
 pub use self::trace::{Decision, Step, Trace, Verdict};
 

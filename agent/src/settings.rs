@@ -7,6 +7,7 @@ mod container;
 pub(crate) mod fuzz;
 mod inspect;
 mod metadata;
+mod modes;
 mod parse;
 mod roles;
 mod sessions;
@@ -25,9 +26,10 @@ pub use self::callers::{CallerArguments, CallerSettings, IdentityMode};
 pub use self::container::{Container, ContainerError, Elsewhere};
 pub use self::inspect::{
     CheckArguments, ExplainArguments, InspectArguments, Output, OutputArguments, PodName,
-    SocketArguments,
+    ReportArguments, SocketArguments,
 };
 pub use self::metadata::{MetadataArguments, MetadataSettings};
+pub use self::modes::{ModeArguments, ModeSettings};
 pub use self::roles::RoleArguments;
 pub use self::sessions::SessionArguments;
 
@@ -49,6 +51,8 @@ pub const ADMIN_PORT: u16 = 16926;
 pub struct Settings {
     /// Whose pods to watch.
     pub node_name: String,
+    /// What is done with pods at all.
+    pub modes: ModeSettings,
     /// How the kernel's part is done.
     pub kernel: KernelSettings,
     /// What must survive a restart.
@@ -254,6 +258,7 @@ impl Settings {
                 "--node-name",
                 parse::node_name(arguments.node_name.or(arguments.node_name_of_pod)),
             ),
+            modes: modes::check(arguments.modes, &mut check),
             kernel: KernelSettings::check(arguments.kernel, &mut check),
             state_dir: check.require("--state-dir", parse::absolute(arguments.state_dir)),
             socket: check.require("--socket", parse::absolute(arguments.socket.socket)),

@@ -65,6 +65,13 @@ impl Tally {
         self.0.get(REFUSED).copied().unwrap_or_default()
     }
 
+    /// How often it got anything else than an answer with status 200 and one of these bodies.
+    #[must_use]
+    pub fn others(&self, bodies: &[&str]) -> u64 {
+        let is_one = |got: &str| bodies.iter().any(|body| got == format!("200 {body}"));
+        self.0.iter().filter(|(got, _)| !is_one(got)).map(|(_, times)| times).sum()
+    }
+
     /// Whether anything of the node's was among the answers.
     #[must_use]
     pub fn has_the_nodes(&self) -> bool {

@@ -133,6 +133,17 @@ impl Kubernetes {
         Ok(serde_json::from_str(&reply.ok().with_context(|| format!("get node {name}"))?)?)
     }
 
+    /// Sets a label of a Node, or removes it. The Node is made where there is none of that name yet.
+    pub fn label_node(&self, name: &str, label: &str, value: Option<&str>) -> Result<()> {
+        let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
+        let reply = self.request("POST", "/api/v1/nodes", "application/json", &node)?;
+        if reply.status != 409 {
+            reply.ok().with_context(|| format!("create node {name}"))?;
+        }
+        let patch = json!({ "metadata": { "labels": { label: value } } });
+        self.patch(&format!("/api/v1/nodes/{name}"), &patch)
+    }
+
     /// Creates a pod and gives the UID that the server chose.
     pub fn create_pod(&self, namespace: &str, pod: &Value) -> Result<String> {
         let path = format!("/api/v1/namespaces/{namespace}/pods");

@@ -46,7 +46,11 @@ pub struct PodBuilder<'c> {
     hash: Option<String>,
     tokens: Vec<Projection>,
     address: Option<Address>,
+    owner: Option<(String, String)>,
 }
+
+/// The hash that stands in the name of a `ReplicaSet` and on its pods.
+const TEMPLATE_HASH: &str = "5d9c7b6f4";
 
 impl<'c> PodBuilder<'c> {
     pub(crate) fn new(cluster: &'c Cluster, name: &str) -> Self {
@@ -65,7 +69,18 @@ impl<'c> PodBuilder<'c> {
             hash: None,
             address: None,
             tokens: Vec::new(),
+            owner: None,
         }
+    }
+
+    /// One of a `Deployment`, `StatefulSet`, … of this name.
+    pub fn of(mut self, kind: &str, name: &str) -> Self {
+        self.owner = Some(match kind {
+            "Deployment" => ("ReplicaSet".to_owned(), format!("{name}-{TEMPLATE_HASH}")),
+            "CronJob" => ("Job".to_owned(), format!("{name}-29400120")),
+            kind => (kind.to_owned(), name.to_owned()),
+        });
+        self
     }
 
     /// In another namespace than `default`.
@@ -209,6 +224,18 @@ impl<'c> PodBuilder<'c> {
         Ok(pod)
     }
 
+    fn metadata(&self) -> Value {
+        let mut metadata = json!({ "name": self.name, "annotations": self.annotations });
+        if let Some((kind, name)) = &self.owner {
+            metadata["ownerReferences"] = json!([{
+                "apiVersion": "apps/v1", "kind": kind, "name": name, "controller": true,
+                "uid": "00000000-0000-4000-8000-000000000009"
+            }]);
+            metadata["labels"] = json!({ "pod-template-hash": TEMPLATE_HASH });
+        }
+        metadata
+    }
+
     fn create(&self, node: &str) -> Result<String> {
         if self.namespace != "default" {
             self.cluster.kubernetes.ensure_namespace(&self.namespace)?;
@@ -216,7 +243,7 @@ impl<'c> PodBuilder<'c> {
         let pod = json!({
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": { "name": self.name, "annotations": self.annotations },
+            "metadata": self.metadata(),
             "spec": {
                 "nodeName": node,
                 "hostNetwork": self.host_network,

@@ -7,8 +7,10 @@
 //! - [`sts`]: AssumeRole, `AssumeRoleWithWebIdentity` and `GetCallerIdentity`, parameters, signatures and
 //!   tokens checked; EKS's `AssumeRoleForPodIdentity` as well
 //! - [`metadata`]: the EC2 instance metadata service of the node
+//! - [`kube2iam`]: what pods have before podrole
 //! - [`kubernetes`]: lists, watches and writes of the few resources that podrole uses
 
+pub mod kube2iam;
 pub mod kubernetes;
 pub mod log;
 pub mod metadata;

@@ -9,26 +9,29 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::OnceCell;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::host_pods::mapped;
 use super::inspect::Ready;
 use super::inspect::explain::{About, Explanation, compose, verdict};
+use super::inspect::report::{self, NodeReport};
 use super::inspect::status::{HostNetworkStatus, PodStatus, SessionStatus, Status};
+use super::modes::{Modal, mapped};
 use crate::callers::Callers;
 use crate::callers::pods::Pod;
 use crate::credentials::advice::{advise, sentence};
 use crate::credentials::broker::{Broker, Phase, SessionState};
 use crate::credentials::sts::Sts;
+use crate::credentials::trials::Trials;
 use crate::credentials::trust::Known;
 use crate::credentials::{SessionPlan, SessionRequest};
 use crate::kernel::HostPod;
-use crate::metadata::Handler;
+use crate::metadata::asks::Asks;
+use crate::metadata::{Handler, ImdsV1, NodeMetadata};
 use crate::operate::control::{Answers, Question};
 use crate::operate::metrics::Metrics;
 use crate::operate::readiness::Readiness;
 use crate::report::Chain;
-use crate::roles::{Decision, Roles};
+use crate::roles::{Base, Decision, Roles};
 
 /// For asking STS who we are: an explanation does without.
 const IDENTITY_DEADLINE: Duration = Duration::from_secs(3);
@@ -58,6 +61,16 @@ pub(super) struct Knowing {
     own: Own,
     /// What was counted.
     metrics: Arc<Metrics>,
+    /// Whether `IMDSv1` is answered.
+    imds_v1: ImdsV1,
+    /// What pods read of the node.
+    metadata: NodeMetadata,
+    /// What is done with pods.
+    modal: Modal,
+    /// What pods in audit asked for.
+    asks: Asks,
+    /// What AWS said of roles that were tried.
+    trials: Trials,
 }
 
 impl Answers for Knowing {
@@ -65,6 +78,12 @@ impl Answers for Knowing {
         match question {
             Question::Ready => json(&self.ready()),
             Question::Status => json(&self.status().await),
+            Question::Report { again } => {
+                if again {
+                    self.trials.again(Instant::now());
+                }
+                json(&self.report().await)
+            }
             Question::Explain { namespace, name } => json(&self.explain(&namespace, &name).await),
         }
     }
@@ -79,6 +98,7 @@ impl Knowing {
         metrics: &Arc<Metrics>,
         sts: Sts,
         own: Own,
+        (modal, asks, trials): (Modal, Asks, Trials),
     ) -> Self {
         Self {
             node,
@@ -91,6 +111,11 @@ impl Knowing {
             broker: handler.broker.clone(),
             own,
             metrics: Arc::clone(metrics),
+            imds_v1: handler.imds_v1,
+            metadata: handler.node.clone(),
+            modal,
+            asks,
+            trials,
         }
     }
 
@@ -110,6 +135,8 @@ impl Knowing {
             started: rfc3339(self.started),
             ready: self.ready(),
             host_network_pods: self.callers.host_network().pods.to_string(),
+            mode: self.modal.of_node().to_string(),
+            changing: self.modal.is_changing(),
             pods: pods
                 .iter()
                 .map(|pod| self.pod(pod, sessions.get(pod.uid.as_str()).copied()))
@@ -156,6 +183,40 @@ impl Knowing {
             Some(SessionRequest::AssumeRole(request)) if self.sts.leaves_out_tags(request)
         );
         Some(SessionStatus { untagged, ..session_status(session)? })
+    }
+
+    async fn report(&self) -> NodeReport {
+        let identity = self.own.arn().await;
+        let issuer = own_issuer();
+        let known = Known { identity: identity.as_deref(), issuer: issuer.as_deref() };
+        let sessions = self.broker.states().await;
+        let host_network = self.callers.host_network();
+        let base = match &self.roles.rules().base {
+            Base::Given(base) => Some(base.clone()),
+            Base::Own | Base::None => None,
+        };
+        let is_node = |pod: &Pod| {
+            (pod.host_network && host_network.is_node(pod)).then(|| host_network.says(pod))
+        };
+        let denies_v1 = |pod: &Pod| {
+            let namespace = self.roles.namespace(&pod.namespace);
+            self.imds_v1.for_pod(pod).for_namespace(&namespace) == Ok(ImdsV1::Deny)
+        };
+        let about = report::About {
+            node: &self.node,
+            trace: &|pod| self.roles.trace(pod),
+            mode: &|pod| self.modal.of_pod(pod),
+            is_node: &is_node,
+            denies_v1: &denies_v1,
+            is_for_pods: &|path| self.metadata.is_for_pods(path),
+            plan: &self.plan,
+            trials: &self.trials,
+            left: &self.asks.left(),
+            sessions: &sessions,
+            base: base.as_ref(),
+            known,
+        };
+        report::compose(&self.callers.all(), &self.asks.all(), &about)
     }
 
     /// None of a pod that is not on this node, as far as is known.

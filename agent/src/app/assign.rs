@@ -14,8 +14,11 @@ use crate::credentials::broker::{Broker, Prefetch, Refused};
 use crate::credentials::prefetch::Policy;
 use crate::credentials::{PlanError, SessionPlan, SessionRequest};
 use crate::metadata::Handler;
+use crate::metadata::asks::{Asks, Left, Who};
 use crate::operate::events::{Events, Reason};
-use crate::roles::{Decision, Roles};
+use crate::roles::{Decision, Mode, Roles};
+
+use super::modes::Modal;
 
 /// Tells the broker who may have what.
 pub(super) struct Assigner {
@@ -27,6 +30,10 @@ pub(super) struct Assigner {
     pub(super) plan: SessionPlan,
     /// Whose session is fetched before it is asked for.
     pub(super) prefetch: Policy,
+    /// Who is enforced: others ask for nothing here.
+    pub(super) modal: Modal,
+    /// What pods ask for in audit, which is told of when they are gone too.
+    pub(super) asks: Asks,
     /// The time of day.
     pub(super) clock: Clock,
     /// Who has the sessions.
@@ -44,6 +51,7 @@ struct Decided(Mutex<HashMap<PodUid, Known>>);
 #[derive(Clone)]
 struct Known {
     pod: Arc<Pod>,
+    mode: Mode,
     decision: Decision,
     session: Option<Result<SessionRequest, PlanError>>,
 }
@@ -56,12 +64,14 @@ impl Decided {
 
 impl Assigner {
     /// Decides as the metadata service does.
-    pub(super) fn beside(handler: &Handler, prefetch: Policy) -> Self {
+    pub(super) fn beside(handler: &Handler, prefetch: Policy, modal: Modal, asks: Asks) -> Self {
         Self {
             callers: handler.callers.clone(),
             roles: handler.roles.clone(),
             plan: handler.plan.clone(),
             prefetch,
+            modal,
+            asks,
             clock: handler.clock.clone(),
             broker: handler.broker.clone(),
             events: handler.events.clone(),
@@ -73,7 +83,11 @@ impl Assigner {
     pub(super) fn on_change(&self, change: &Change) {
         match change {
             Change::Gone(pod) => {
-                self.decided.pods().remove(&pod.uid);
+                let known = self.decided.pods().remove(&pod.uid);
+                if let Some(Known { decision, session, .. }) = known {
+                    let request = session.and_then(Result::ok);
+                    self.asks.leave(&Who::of(pod), Left { decision, request });
+                }
                 self.callers.forget(pod);
                 self.broker.forget(pod.uid.clone());
             }
@@ -97,8 +111,13 @@ impl Assigner {
     /// Decides anew for every pod whenever something else changes that decisions rest on, for ever.
     pub(super) async fn follow(&self) {
         let mut roles = self.roles.clone();
+        let mut label = self.modal.label.clone();
         loop {
-            roles.changed().await;
+            tokio::select! {
+                () = roles.changed() => {}
+                // The watch on the Node ends only with the process.
+                _ = label.changed() => {}
+            }
             let pods: Vec<_> =
                 self.decided.pods().values().map(|known| Arc::clone(&known.pod)).collect();
             for pod in pods {
@@ -110,27 +129,37 @@ impl Assigner {
     fn decide(&self, pod: &Arc<Pod>) {
         let decision = self.roles.decide(pod);
         let session = self.session(pod, &decision);
-        let now = Known { pod: Arc::clone(pod), decision, session };
+        let mode = self.modal.of_pod(pod);
+        let now = Known { pod: Arc::clone(pod), mode, decision, session };
         let before = self.decided.pods().insert(pod.uid.clone(), now.clone());
         let changed = match &before {
             // Sessions may be there from before this agent: what is not known yet takes none away.
             None => !matches!(now.decision, Decision::NotYet(_)),
             // The same role may be another session: its tags are the pod's.
-            Some(before) => before.decision != now.decision || before.session != now.session,
+            Some(before) => {
+                before.decision != now.decision
+                    || before.session != now.session
+                    || before.mode != now.mode
+            }
         };
         if changed {
             self.assign(now);
         }
     }
 
-    fn assign(&self, Known { pod, decision, session }: Known) {
-        if let Decision::Refused(refusal) = &decision {
+    fn assign(&self, Known { pod, mode, decision, session }: Known) {
+        let is_enforced = mode == Mode::Enforce;
+        if let (Decision::Refused(refusal), true) = (&decision, is_enforced) {
             warn!(%pod, uid = %pod.uid, "{refusal}");
             self.events.tell(pod.object(), Reason::RoleRefused, refusal.to_string());
         }
         let prefetch = match &decision {
-            Decision::Granted(grant) => self.prefetch.of(&pod, grant, self.clock.now()),
-            Decision::None | Decision::Refused(_) | Decision::NotYet(_) => Prefetch::No,
+            Decision::Granted(grant) if is_enforced => {
+                self.prefetch.of(&pod, grant, self.clock.now())
+            }
+            Decision::Granted(_) | Decision::None | Decision::Refused(_) | Decision::NotYet(_) => {
+                Prefetch::No
+            }
         };
         let session = session.transpose().unwrap_or_else(|error| {
             warn!(%pod, uid = %pod.uid, "{error}");

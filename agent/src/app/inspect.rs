@@ -3,6 +3,7 @@
 mod by_settings;
 pub mod explain;
 mod remote;
+pub mod report;
 pub mod status;
 mod text;
 
@@ -14,11 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use self::explain::Explanation;
 pub use self::remote::RemoteError;
+use self::report::{NodeReport, Report};
 use self::status::Status;
 pub(super) use self::text::{Paint, table};
 use crate::operate::control::Question;
 use crate::operate::control::client::{AskError, ask};
-use crate::settings::{ExplainArguments, InspectArguments, Output, PodName};
+use crate::settings::{ExplainArguments, InspectArguments, Output, PodName, ReportArguments};
 
 /// The answer to [`Question::Ready`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +91,34 @@ pub async fn explain(arguments: &ExplainArguments) -> Result<ExitCode, ExplainEr
     };
     print(output.output, &answer);
     Ok(if answer.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `podrole report`: good unless a workload would lose access.
+///
+/// # Errors
+/// Where the agents cannot be asked.
+pub async fn report(arguments: &ReportArguments) -> Result<ExitCode, ExplainError> {
+    let ReportArguments { agent_namespace, again, on_node, socket, output } = arguments;
+    let report = if *on_node {
+        let question = Question::Report { again: *again };
+        let answer: NodeReport = ask(&socket.socket, &question).await?;
+        // Whoever asks from elsewhere puts the nodes together.
+        if output.output == Output::Json {
+            return Ok(print_raw(&answer));
+        }
+        Report::of(vec![answer], Vec::new())
+    } else {
+        Box::pin(report::gather(agent_namespace, *again)).await?
+    };
+    print(output.output, &report);
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print_raw(answer: &NodeReport) -> ExitCode {
+    // Nothing here has a key that is no text; with standard output gone there is nobody left to tell.
+    let said = serde_json::to_string(answer).unwrap_or_default() + "\n";
+    let _ = io::stdout().write_all(said.as_bytes());
+    ExitCode::SUCCESS
 }
 
 impl Show for Ready {

@@ -10,22 +10,19 @@ use tokio::sync::{mpsc, watch as channel};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use super::host_pods::HostPodsKeeper;
 use crate::callers::Identity;
 use crate::callers::attest::{Attestor, Kernel};
-use crate::callers::host_network::{HostNetwork, HostNetworkPods};
-use crate::callers::pods::Index;
+use crate::callers::host_network::HostNetworkPods;
 use crate::kernel::interfaces::Watch;
 use crate::kernel::log::Log;
 use crate::kernel::self_test::way::{self, Answer};
 use crate::kernel::{
-    Drops, Hooks, HostPods, Keeper, KernelError, Loaded, NetnsCookie, NoArrival, PinDirectory,
-    PodCgroup, PodDirectories, Programs, Records, Rules, self_test,
+    Drops, Enforced, Hooks, Keeper, KernelError, Loaded, Modes, NetnsCookie, NoArrival,
+    PinDirectory, PodCgroup, Presence, Programs, Records, RequestLines, Rules, self_test,
 };
 use crate::operate::metrics::{Counter, Gauge, Metrics};
 use crate::operate::readiness::{Latch, Readiness};
 use crate::report::Chain;
-use crate::roles::Roles;
 use crate::settings::{ADMIN_PORT, CallerSettings, IdentityMode, KernelSettings, Listen};
 
 /// Between two attempts of the self-test.
@@ -35,7 +32,9 @@ const SELF_TEST_EVERY: Duration = Duration::from_secs(5);
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// Cgroups whose connections did not arrive, that wait to be told of.
 const LOST_AT_ONCE: usize = 256;
-/// What `/readyz` calls it.
+/// What `/readyz` calls them.
+const PROGRAMS: &str = "the eBPF programs";
+const SELF_TEST: &str = "the self-test";
 const WAY: &str = "the way from a pod to the proxy";
 
 /// The kernel's part of this node.
@@ -48,10 +47,16 @@ pub(super) struct Node {
     pub(super) no_arrival: NoArrival,
     /// The connection by which the keeper hears of interfaces; to be run.
     pub(super) netlink: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// What they go by with hostNetwork pods, until somebody keeps it.
-    told: Option<HostPods>,
-    /// Who keeps that, if any of those are held.
-    pub(super) host_pods: Option<HostPodsKeeper>,
+    /// What they do with pods.
+    pub(super) modes: Modes,
+    /// Tells the keeper whether the programs shall be on the node.
+    pub(super) wanted: channel::Sender<bool>,
+    /// Whether they are.
+    pub(super) presence: channel::Receiver<Presence>,
+    /// Who is enforced in any case.
+    pub(super) enforced: Enforced,
+    /// What pods in audit ask for.
+    pub(super) request_lines: RequestLines,
     /// The programs' log lines.
     pub(super) log: Log,
     /// Who is on the way to the proxy.
@@ -69,19 +74,99 @@ pub(super) async fn hand_on(log: Log) {
     }
 }
 
-/// Runs the self-test until it passes, and then no more.
-pub(super) async fn pass_self_test(
+/// What the self-test needs.
+pub(super) struct SelfTest {
+    /// Where the cgroup of all pods is.
     pods: PathBuf,
+    /// What the programs decide by.
     rules: Rules,
+    /// Who is on the way to the proxy.
     records: Arc<Records>,
-    passed: Latch,
-) {
-    while let Err(error) = self_test::run(&pods, &rules, &records).await {
+    /// Who is enforced in any case.
+    enforced: Enforced,
+    /// Whether the programs are on the node.
+    presence: channel::Receiver<Presence>,
+    /// Whether they shall be.
+    wanted: channel::Receiver<bool>,
+    /// What `/readyz` says.
+    readiness: Readiness,
+    /// What is missing there.
+    missing: Vec<Latch>,
+}
+
+impl SelfTest {
+    /// Of a process below `pods`.
+    pub(super) fn new(
+        pods: PathBuf,
+        rules: Rules,
+        records: Arc<Records>,
+        enforced: Enforced,
+        presence: channel::Receiver<Presence>,
+        wanted: channel::Receiver<bool>,
+        readiness: Readiness,
+    ) -> Self {
+        let missing = Vec::new();
+        let mut test =
+            Self { pods, rules, records, enforced, presence, wanted, readiness, missing };
+        test.miss();
+        test
+    }
+
+    fn miss(&mut self) {
+        if self.missing.is_empty() {
+            self.missing = [PROGRAMS, SELF_TEST].map(|name| self.readiness.register(name)).into();
+        }
+    }
+
+    /// Runs the self-test until it passes, whenever the programs have come onto the node, for ever.
+    pub(super) async fn run(mut self) {
+        loop {
+            let (wanted, is) =
+                (*self.wanted.borrow_and_update(), *self.presence.borrow_and_update());
+            match (wanted, is) {
+                (false, is) => {
+                    self.missing.drain(..).for_each(Latch::done);
+                    if is == Presence::Off {
+                        info!(
+                            "mode off: nothing is attached, and pods are left to the real metadata service"
+                        );
+                    }
+                }
+                (true, Presence::On) => {
+                    self.miss();
+                    if !self.test().await {
+                        continue;
+                    }
+                    self.missing.drain(..).for_each(Latch::done);
+                }
+                (true, Presence::Pending | Presence::Off) => self.miss(),
+            }
+            if self.changed().await {
+                return;
+            }
+        }
+    }
+
+    /// Waits for another state; true where there will be none.
+    async fn changed(&mut self) -> bool {
+        tokio::select! {
+            changed = self.wanted.changed() => changed.is_err(),
+            changed = self.presence.changed() => changed.is_err(),
+        }
+    }
+
+    /// Whether it passed; after a while in which it did not, false.
+    async fn test(&mut self) -> bool {
+        let Err(error) =
+            self_test::run(&self.pods, &self.rules, &self.records, &self.enforced).await
+        else {
+            info!("a process in the pods' cgroup is served and guarded where it is enforced");
+            return true;
+        };
         error!(error = %Chain(&error), "not ready; trying again");
         sleep(SELF_TEST_EVERY).await;
+        false
     }
-    info!("a process in the pods' cgroup is served and guarded");
-    passed.done();
 }
 
 /// Asks for a token as a pod does, and has the programs refuse while somebody else answers. Asked at
@@ -97,6 +182,8 @@ pub(super) struct WayWatch {
     lost: Counter,
     /// Tells the keeper whether to refuse.
     refuse: channel::Sender<bool>,
+    /// Whether the programs are on the node: without them no connection is told apart.
+    presence: channel::Receiver<Presence>,
     /// What `/readyz` says.
     readiness: Readiness,
     /// Missing while the way is closed, or not known to be open yet.
@@ -111,11 +198,13 @@ impl WayWatch {
         records: &Arc<Records>,
         lost: Counter,
         refuse: channel::Sender<bool>,
+        presence: channel::Receiver<Presence>,
         readiness: &Readiness,
     ) -> Self {
         let closed = Some(readiness.register(WAY));
         let (pods, records) = (pods.to_owned(), Arc::clone(records));
-        Self { pods, rules, records, lost, refuse, readiness: readiness.clone(), closed }
+        let readiness = readiness.clone();
+        Self { pods, rules, records, lost, refuse, presence, readiness, closed }
     }
 
     /// Asks again whenever it may have changed, for ever; `is_ours` says whether a token was given by
@@ -123,10 +212,18 @@ impl WayWatch {
     pub(super) async fn run(mut self, is_ours: impl Fn(&str, IpAddr) -> bool) {
         loop {
             let lost = self.lost.get();
-            sleep(ASK_AGAIN_AFTER).await;
+            let was = *self.presence.borrow_and_update();
+            tokio::select! {
+                () = sleep(ASK_AGAIN_AFTER) => {}
+                _ = self.presence.changed() => {}
+            }
             // While it is closed no connection is made, and so none is lost.
-            while self.closed.is_none() && self.lost.get() == lost {
-                sleep(ASK_AGAIN_AFTER).await;
+            while self.closed.is_none() && self.lost.get() == lost && *self.presence.borrow() == was
+            {
+                tokio::select! {
+                    () = sleep(ASK_AGAIN_AFTER) => {}
+                    _ = self.presence.changed() => {}
+                }
             }
             self.look(&is_ours).await;
         }
@@ -134,6 +231,12 @@ impl WayWatch {
 
     /// Asks once, and has the programs do as is found. What cannot be told changes nothing.
     pub(super) async fn look(&mut self, is_ours: impl Fn(&str, IpAddr) -> bool) {
+        if *self.presence.borrow() != Presence::On {
+            if let Some(closed) = self.closed.take() {
+                closed.done();
+            }
+            return;
+        }
         let taken = match way::ask(&self.pods, &self.rules, &self.records).await {
             Ok(Answer::Token(token)) => Some(!is_ours(&token, way::ADDRESS.into())),
             // A node's firewall may be shut to an interface that no CNI made.
@@ -182,21 +285,6 @@ impl Node {
         })
     }
 
-    /// Has what the programs go by with hostNetwork pods kept, if any of those are held.
-    pub(super) fn hold_host_pods(
-        &mut self,
-        index: channel::Receiver<Index>,
-        roles: Roles,
-        host_network: HostNetwork,
-    ) -> Result<(), KernelError> {
-        let Some(told) = self.told.take().filter(|_| host_network.is_held()) else { return Ok(()) };
-        let directories = PodDirectories::new(&self.pods)?;
-        let name = self.pods.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let keeper = HostPodsKeeper { told, directories, name, index, roles, host_network };
-        self.host_pods = Some(keeper);
-        Ok(())
-    }
-
     /// Loads the programs for the agent. Programs of an earlier one leave this process alone from here
     /// on, so that it can bind its ports.
     pub(super) fn prepare(settings: &KernelSettings, listen: Listen) -> Result<Self, KernelError> {
@@ -217,11 +305,13 @@ impl Node {
         let (interfaces, netlink) = Watch::new(settings.interfaces.clone())?;
         let rules = rules(settings, listen)?;
         let loaded = Programs::load(&rules, hooks, &cgroup, pins)?;
-        let Loaded { programs, records, counters, host_pods, log } = loaded;
+        let Loaded { programs, records, counters, modes, enforced, request_lines, log } = loaded;
         let records = Arc::new(records);
         let pods = cgroup.path().to_owned();
         let (refuse, refused) = channel::channel(false);
         let (lost_of, no_arrival) = mpsc::channel(LOST_AT_ONCE);
+        let (wanted, shall) = channel::channel(true);
+        let (here, presence) = channel::channel(Presence::Pending);
         let keeper = Keeper {
             programs,
             cgroup,
@@ -232,10 +322,24 @@ impl Node {
             lost_of,
             missing: Gauge::default(),
             refuse: refused,
+            wanted: shall,
+            presence: here,
         };
-        let netlink = Box::pin(netlink);
-        let (told, host_pods) = (Some(host_pods), None);
-        Ok(Self { keeper, refuse, no_arrival, netlink, told, host_pods, log, records, rules, pods })
+        Ok(Self {
+            keeper,
+            refuse,
+            no_arrival,
+            netlink: Box::pin(netlink),
+            modes,
+            wanted,
+            presence,
+            enforced,
+            request_lines,
+            log,
+            records,
+            rules,
+            pods,
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use super::Unidentified;
 use super::pod_key::PodKey;
+use super::workload::Workload;
 
 /// A pod's UID: the one name of a pod that is never used again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,6 +71,8 @@ pub struct Pod {
     pub has_credentials: bool,
     /// Of what claims to be the mirror of a static pod, the hash of that pod's configuration.
     pub mirrors: Option<PodKey>,
+    /// What it is one of.
+    pub workload: Workload,
 }
 
 /// A ServiceAccount token that kubelet keeps fresh in a volume of the pod
@@ -92,6 +95,7 @@ impl fmt::Display for Pod {
 
 /// What the API server tells of this node's pods.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and it becomes the index's own")]
 pub enum Event {
     /// The whole list: what is not in it is gone.
     Listed(Vec<Pod>),
@@ -281,6 +285,7 @@ impl Pod {
             tokens: Vec::new(),
             has_credentials: false,
             mirrors: None,
+            workload: Workload::of(uid, None, |_| None),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::report::Chain;
 
 use super::pod_key::PodKey;
 use super::pods::{Index, Pod, PodUid, ProjectedToken};
+use super::workload::Workload;
 
 const FILE: &str = "pods.json";
 const VERSION: u32 = 2;
@@ -52,6 +53,8 @@ struct Saved {
     has_credentials: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     mirrors: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    workload: Option<Workload>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -135,6 +138,7 @@ impl From<&Pod> for Saved {
             tokens: pod.tokens.iter().map(token).collect(),
             has_credentials: pod.has_credentials,
             mirrors: pod.mirrors.map(|key| key.as_str().into()),
+            workload: Some(pod.workload.clone()),
         }
     }
 }
@@ -144,7 +148,9 @@ impl From<Saved> for Pod {
         let token =
             |SavedToken { volume, path, audience }| ProjectedToken { volume, path, audience };
         let created = UNIX_EPOCH.checked_add(Duration::from_secs(saved.created));
+        let workload = saved.workload.unwrap_or_else(|| Workload::of(&saved.name, None, |_| None));
         Self {
+            workload,
             uid: PodUid::new(&saved.uid),
             namespace: saved.namespace,
             name: saved.name,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::kernel::{Lost, NoArrival};
+use crate::kernel::{CgroupId, Lost, NoArrival};
 
 use super::attest::Origin;
 use super::pods::{Pod, PodUid};
@@ -67,7 +67,7 @@ impl Callers {
         mut tell: impl FnMut(Result<(Arc<Pod>, Unreachable), (Lost, Unidentified)>),
     ) {
         while let Some(lost) = lost.recv().await {
-            match self.owner_of(lost) {
+            match self.owner_of(lost.cgroup) {
                 Ok(pod) => {
                     if let Some(unreachable) = self.unreached.note(&pod.uid, lost.connections) {
                         tell(Ok((pod, unreachable)));
@@ -84,9 +84,13 @@ impl Callers {
         self.unreached.lock().get(pod).copied()
     }
 
-    fn owner_of(&self, lost: Lost) -> Result<Arc<Pod>, Unidentified> {
-        let Identity::Kernel(attestor) = &*self.identity else { return Err(Unidentified::Unknown) };
-        match attestor.of_cgroup(lost.cgroup) {
+    /// The pod that a cgroup's sockets are of.
+    ///
+    /// # Errors
+    /// Where it is no known pod's, or the kernel is not asked.
+    pub fn owner_of(&self, cgroup: CgroupId) -> Result<Arc<Pod>, Unidentified> {
+        let Identity::Kernel(attestor) = &*self.identity else { return Err(Unidentified::NoPod) };
+        match attestor.of_cgroup(cgroup) {
             Origin::Pod(key) => self.index.borrow().pod(&key),
             _ => Err(Unidentified::NoPod),
         }

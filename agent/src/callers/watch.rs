@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1 as core;
-use kube::core::{ApiResource, Object};
+use kube::core::{ApiResource, Object, ObjectMeta};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
@@ -24,9 +24,11 @@ pub use self::remembered::Remembered;
 use super::fresh::Fresh;
 use super::pod_key::PodKey;
 use super::pods::{Change, Event, Index, Pod, PodUid, ProjectedToken};
+use super::workload::Workload;
 
 mod list;
 pub mod location;
+pub mod own_node;
 mod remembered;
 
 /// Only these fields are decoded; all others are skipped while the answer is read.
@@ -256,6 +258,7 @@ fn trim(pod: Watched, kept: &Kept) -> Option<Pod> {
     let mirrors = mirrored(metadata.annotations.as_ref());
     Some(Pod {
         mirrors,
+        workload: workload(&metadata),
         uid: PodUid::new(&metadata.uid?),
         namespace: metadata.namespace?.into_boxed_str(),
         name: metadata.name?.into_boxed_str(),
@@ -287,6 +290,15 @@ pub(crate) fn mirrored(annotations: Option<&BTreeMap<String, String>>) -> Option
     let annotations = annotations?;
     let hash = annotations.get(CONFIG_HASH)?;
     (annotations.get(CONFIG_MIRROR) == Some(hash)).then(|| PodKey::of_config_hash(hash)).flatten()
+}
+
+fn workload(metadata: &ObjectMeta) -> Workload {
+    let owners = metadata.owner_references.iter().flatten();
+    let owner = owners.into_iter().find(|owner| owner.controller == Some(true));
+    let owner = owner.map(|owner| (&*owner.kind, &*owner.name));
+    let name = metadata.name.as_deref().unwrap_or_default();
+    let labels = metadata.labels.as_ref();
+    Workload::of(name, owner, |label| labels?.get(label).map(String::as_str))
 }
 
 fn only(

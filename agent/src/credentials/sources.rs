@@ -4,6 +4,7 @@ use super::aws::Aws;
 use super::eks_pod_identity::PodIdentity;
 use super::sts::Sts;
 use super::tokens::Tokens;
+use super::trials::Said;
 use super::web_identity::WebIdentity;
 use super::{Credentials, FetchError, SessionRequest, Source};
 
@@ -28,6 +29,16 @@ impl Sources {
             sts: Sts::new(aws.clone(), clock.clone()),
             web_identity: WebIdentity::new(aws.clone(), tokens.clone(), clock.clone()),
             pod_identity: PodIdentity::new(aws, tokens.clone(), clock.clone()),
+        }
+    }
+}
+
+impl Sources {
+    /// Asks for a session that nobody gets, and where it is refused with session tags, once more without.
+    pub async fn try_out(&self, request: &SessionRequest) -> Said {
+        match request {
+            SessionRequest::AssumeRole(request) => self.sts.try_out(request).await,
+            other => Said { as_it_is: self.fetch(other).await.map(drop), untagged: None },
         }
     }
 }

@@ -20,6 +20,7 @@ use super::aws::Aws;
 use super::classify::classify;
 use super::learned::{HOUR, Learned, Lesson};
 use super::session::Tag;
+use super::trials::Said;
 use super::{AssumeRoleRequest, Credentials, FetchError};
 
 /// For the whole of one session: both calls of a chain, each once more at most.
@@ -108,6 +109,21 @@ impl Sts {
     ) -> Result<Credentials, FetchError> {
         self.aws.check_partition(&request.role)?;
         within_deadline(self.tagged_or_not(request)).await?
+    }
+
+    /// Asks for one session as it is, and where STS answers `AccessDenied`, once more without its tags. What
+    /// STS gives is dropped at once.
+    pub async fn try_out(&self, request: &AssumeRoleRequest) -> Said {
+        let ask = async |tags: &[Tag]| {
+            self.aws.check_partition(&request.role)?;
+            within_deadline(self.chain(request, tags)).await?.map(drop)
+        };
+        let as_it_is = ask(request.tags.as_slice()).await;
+        let is_denied =
+            matches!(&as_it_is, Err(FetchError::Refused { code, .. }) if &**code == "AccessDenied");
+        let untagged =
+            if is_denied && !request.tags.is_empty() { Some(ask(&[]).await) } else { None };
+        Said { as_it_is, untagged }
     }
 
     async fn tagged_or_not(&self, request: &AssumeRoleRequest) -> Result<Credentials, FetchError> {

@@ -91,6 +91,10 @@ impl KernelCounts for Drops {
         self.counters.of(event)
     }
 
+    fn audited(&self, event: Event) -> u64 {
+        self.counters.audited(event)
+    }
+
     fn forward_drops(&self) -> BTreeMap<Arc<str>, u64> {
         // Locked first: no interface leaves the map in between.
         let mut named = lock(&self.named);

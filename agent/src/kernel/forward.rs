@@ -9,7 +9,7 @@ use tracing::warn;
 use super::clsact::Clsact;
 use super::held::Held;
 use super::hooks::{ForwardHook, Hook, Hooks};
-use super::interfaces::Watch;
+use super::interfaces::{Interfaces, Watch};
 use super::loader::{self, Rules, refused};
 use super::maps::{self, ExemptInterfaces};
 use super::tcx::Tcx;
@@ -106,6 +106,20 @@ impl ForwardGuard {
                 Ok(())
             }
             put => put,
+        }
+    }
+
+    /// Takes it from every interface.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub async fn remove(&mut self, interfaces: &Watch) -> Result<(), KernelError> {
+        let program = program(&mut self.ebpf)?;
+        let none = Interfaces::new();
+        match &mut self.on {
+            On::Tcx(tcx) => tcx.guard(program, &self.directory, &none, false),
+            On::Clsact(clsact) => clsact.guard(program, interfaces, none, true).await,
+            On::Nothing => Ok(()),
         }
     }
 

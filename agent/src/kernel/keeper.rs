@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch as channel};
 use tokio::time::interval;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::operate::metrics::{Counter, Gauge};
 use crate::report::Chain;
 
-use super::cgroups::Presence;
+use super::cgroups::Presence as CgroupPresence;
 use super::interfaces::Watch;
 use super::{Drops, KernelError, Lost, PodCgroup, Programs, Records};
 
@@ -25,6 +25,17 @@ const ARRIVES_WITHIN: Duration = Duration::from_secs(2);
 
 /// Hears whose connections did not arrive.
 pub type NoArrival = mpsc::Receiver<Lost>;
+
+/// Whether the programs are on the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It is the agent's start: an earlier one's may be.
+    Pending,
+    /// They are.
+    On,
+    /// They are not.
+    Off,
+}
 
 /// Owns the programs while the agent runs.
 pub struct Keeper {
@@ -46,6 +57,10 @@ pub struct Keeper {
     pub missing: Gauge,
     /// Whether nobody is to be sent to the proxy's port, since somebody else answers there.
     pub refuse: channel::Receiver<bool>,
+    /// Whether the programs shall be on the node.
+    pub wanted: channel::Receiver<bool>,
+    /// Tells whether they are.
+    pub presence: channel::Sender<Presence>,
 }
 
 impl Keeper {
@@ -59,38 +74,112 @@ impl Keeper {
         self.programs.forward.follow(&self.interfaces, true).await?;
         self.missing.set(self.programs.forward.missing().is_some().into());
         self.programs.attach_to_pods(&self.cgroup)?;
-        self.programs.forward.hold().map(|_| ())
+        self.programs.forward.hold()?;
+        self.presence.send_replace(Presence::On);
+        Ok(())
+    }
+
+    /// Takes the programs off the node.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub async fn detach(&mut self) -> Result<(), KernelError> {
+        self.presence.send_replace(Presence::Off);
+        self.programs.detach(&self.interfaces).await?;
+        // Lets go of the links.
+        self.programs.forward.hold()?;
+        info!("the programs are off this node: pods reach the real metadata service");
+        Ok(())
     }
 
     /// Whether the programs are on the pods' cgroup as it is now: it can be made anew while they are
     /// being attached.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.cgroup.presence() == Presence::Same && self.programs.are_on(&self.cgroup)
+        self.cgroup.presence() == CgroupPresence::Same && self.programs.are_on(&self.cgroup)
     }
 
-    /// Follows interfaces and verifies links, for ever.
+    /// Follows interfaces and verifies links, and takes the programs off and puts them on again as is
+    /// wanted, for ever.
     pub async fn run(mut self) {
-        let mut tick = interval(VERIFY_EVERY);
+        loop {
+            if *self.wanted.borrow_and_update() {
+                self.stay_on().await;
+            } else {
+                self.stay_off().await;
+            }
+        }
+    }
+
+    /// Until they shall be on the node.
+    async fn stay_off(&mut self) {
         let mut sweep = interval(ARRIVES_WITHIN);
-        let mut look = interval(LOOK_EVERY);
-        let mut seen = Presence::Same;
-        let mut is_unpinned = false;
+        let mut is_off = *self.presence.borrow() == Presence::Off;
         loop {
             tokio::select! {
-                () = self.interfaces.changed() => self.follow().await,
-                _ = tick.tick() => {
+                changed = self.wanted.changed() => {
+                    if changed.is_err() {
+                        // Whoever wants anything ends with the process.
+                        std::future::pending::<()>().await;
+                    }
+                    return;
+                }
+                _ = sweep.tick() => if !is_off {
+                    match self.detach().await {
+                        Ok(()) => is_off = true,
+                        Err(error) => error!(error = %Chain(&error), "the programs cannot be taken off; trying again"),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts them on the node again.
+    async fn put_on(&mut self) {
+        let again = match self.cgroup.reopen() {
+            Ok(now) => {
+                self.cgroup = now;
+                self.attach().await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = again {
+            error!(error = %Chain(&error), "the programs cannot be attached; trying again");
+        }
+    }
+
+    /// Until they shall be off the node.
+    async fn stay_on(&mut self) {
+        let mut tick = interval(VERIFY_EVERY);
+        let mut sweep = interval(ARRIVES_WITHIN);
+        let mut again = interval(ARRIVES_WITHIN);
+        let mut look = interval(LOOK_EVERY);
+        let mut seen = CgroupPresence::Same;
+        let mut is_unpinned = false;
+        loop {
+            let is_on = *self.presence.borrow() == Presence::On;
+            tokio::select! {
+                changed = self.wanted.changed() => {
+                    if changed.is_err() {
+                        // Whoever wants anything ends with the process.
+                        std::future::pending::<()>().await;
+                    }
+                    return;
+                }
+                () = self.interfaces.changed(), if is_on => self.follow().await,
+                _ = tick.tick(), if is_on => {
                     self.drops.tell(&self.interfaces).await;
                     self.follow().await;
                     self.mend();
                 }
-                _ = sweep.tick() => {
+                _ = again.tick(), if !is_on => self.put_on().await,
+                _ = sweep.tick(), if is_on => {
                     self.tell_of_lost();
                     if !self.programs.forward.stands(&self.interfaces).await {
                         self.follow().await;
                     }
                 }
-                _ = look.tick() => {
+                _ = look.tick(), if is_on => {
                     is_unpinned = self.hold(is_unpinned);
                     seen = self.look(seen);
                 }
@@ -131,14 +220,14 @@ impl Keeper {
         }
     }
 
-    fn look(&mut self, before: Presence) -> Presence {
+    fn look(&mut self, before: CgroupPresence) -> CgroupPresence {
         let now = self.cgroup.presence();
         match now {
-            Presence::Other => self.mend(),
-            Presence::Gone if now != before => {
+            CgroupPresence::Other => self.mend(),
+            CgroupPresence::Gone if now != before => {
                 warn!(cgroup = %self.cgroup.path().display(), "the pods' cgroup is gone; waiting for it");
             }
-            Presence::Gone | Presence::Same => {}
+            CgroupPresence::Gone | CgroupPresence::Same => {}
         }
         now
     }

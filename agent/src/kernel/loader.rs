@@ -15,9 +15,12 @@ use tracing::{Level, enabled, info};
 use super::bpf::Target;
 use super::forward::ForwardGuard;
 use super::hooks::Hooks;
+use super::interfaces::Watch;
 use super::log::Log;
 use super::maps::{self, CgroupId, Counters, Records};
-use super::{HostPods, KernelError, NetnsCookie, PinDirectory, PodCgroup, mend, pins};
+use super::{
+    Enforced, KernelError, Modes, NetnsCookie, PinDirectory, PodCgroup, RequestLines, mend, pins,
+};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podrole-programs"));
 
@@ -39,7 +42,7 @@ pub struct Rules {
     pub admin_port: u16,
     /// The node's network namespace: what comes from it is left alone.
     pub node: NetnsCookie,
-    /// Whether pods in that namespace are held too, each as [`HostPods`] says.
+    /// Whether pods in that namespace are held too, each as [`Modes`] says.
     pub holds_host_network: bool,
 }
 
@@ -76,8 +79,12 @@ pub struct Loaded {
     pub records: Records,
     /// What the programs counted.
     pub counters: Counters,
-    /// Which pods in the node's network namespace are held.
-    pub host_pods: HostPods,
+    /// What is done with pods.
+    pub modes: Modes,
+    /// Who is enforced in any case.
+    pub enforced: Enforced,
+    /// What pods in audit ask for.
+    pub request_lines: RequestLines,
     /// Their log lines.
     pub log: Log,
 }
@@ -100,10 +107,13 @@ impl Programs {
         let proxies = rules.proxies().map(|proxy| proxy.ip());
         maps::set_node_addresses(&mut ebpf, proxies)?;
         let maps::Maps { records, counters } = maps::take(&mut ebpf)?;
-        let host_pods = HostPods::open(&directory)?;
+        let modes = Modes::open(&directory)?;
+        let enforced = Enforced::open(&directory)?;
+        let request_lines = RequestLines::new(&mut ebpf)?;
         let log = Log::new(EbpfLogger::init(&mut ebpf).map_err(no_log)?)?;
         let forward = ForwardGuard::verify(ebpf, hooks, directory)?;
-        Ok(Loaded { programs: Self { forward }, records, counters, host_pods, log })
+        let programs = Self { forward };
+        Ok(Loaded { programs, records, counters, modes, enforced, request_lines, log })
     }
 
     /// Has programs leave the pod alone that this process is in, those of an earlier agent too, and no
@@ -150,6 +160,17 @@ impl Programs {
         self.forward.keep();
         info!(cgroup = %cgroup.path().display(), new, taken_up, "attached to the pods' cgroup");
         Ok(())
+    }
+
+    /// Takes the programs off the node: what redirects goes before what refuses.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub async fn detach(&mut self, interfaces: &Watch) -> Result<(), KernelError> {
+        for name in CGROUP_PROGRAMS.iter().rev() {
+            pins::detach(&self.forward.directory.pin(name))?;
+        }
+        self.forward.remove(interfaces).await
     }
 
     /// Whether every link is still on the pods' cgroup, which can be removed and made again.

@@ -9,7 +9,8 @@ use std::time::Duration;
 use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, MapType, PerCpuArray};
 use aya::{Ebpf, Pod};
 use podrole_ebpf::{
-    self as contract, Connection, Event, PodMode, Port, RECORDS_MAX, Record, map, wire_v6,
+    self as contract, Connection, Event, Numbers, PodMode, Port, RECORDS_MAX, Record, map, subject,
+    wire_v6,
 };
 use rustix::time::{ClockId, clock_gettime};
 
@@ -31,7 +32,7 @@ unsafe impl Pod for Plain<PodMode> {}
 unsafe impl Pod for Plain<Port> {}
 
 /// The name, kind, and sizes of key and value of each pinned map.
-const PINNED: [(&str, MapType, usize, usize); 8] = [
+const PINNED: [(&str, MapType, usize, usize); 9] = [
     (map::MODES, MapType::Hash, 8, size_of::<PodMode>()),
     (map::RECORDS, MapType::LruHash, size_of::<Connection>(), size_of::<Record>()),
     (map::PORTS, MapType::LruHash, size_of::<Port>(), 16),
@@ -40,6 +41,7 @@ const PINNED: [(&str, MapType, usize, usize); 8] = [
     (map::NODE_ADDRESSES, MapType::Hash, 16, 1),
     (map::EXEMPT_INTERFACES, MapType::Hash, 4, 1),
     (map::BUCKETS, MapType::LruHash, 8, size_of::<contract::Bucket>()),
+    (map::PASSING, MapType::LruHash, size_of::<Numbers>(), 1),
 ];
 
 /// The names of the maps that outlive the agent.
@@ -194,8 +196,18 @@ impl Counters {
     /// The sum over all CPUs of one event, since the programs were first attached.
     #[must_use]
     pub fn of(&self, event: Event) -> u64 {
-        let counts = self.events.get(&(event as u32), 0);
-        counts.map_or(0, |counts| counts.iter().sum())
+        self.sum(event as u32)
+    }
+
+    /// The same, of what would have been done to pods in audit.
+    #[must_use]
+    pub fn audited(&self, event: Event) -> u64 {
+        let enforced = u32::try_from(Event::ALL.len()).unwrap_or_default();
+        self.sum(enforced + event as u32)
+    }
+
+    fn sum(&self, index: u32) -> u64 {
+        self.events.get(&index, 0).map_or(0, |counts| counts.iter().sum())
     }
 
     /// Dropped packets by the index of the interface that they came in by.
@@ -254,10 +266,9 @@ pub(super) fn exempt(programs: &mut Ebpf, own: Option<CgroupId>) -> Result<(), K
 
 /// Has programs send nobody to the proxy, or everybody again.
 pub(super) fn refuse(programs: &mut Ebpf, refuse: bool) -> Result<(), KernelError> {
-    const NODE: u64 = 0;
     let mode = if refuse { PodMode::REFUSE } else { PodMode::ENFORCE };
     let mode = Plain(PodMode { mode, host_network: 0 });
-    modes(programs)?.insert(NODE, mode, 0).map_err(|error| failed(map::MODES, error))
+    modes(programs)?.insert(subject::PROXY, mode, 0).map_err(|error| failed(map::MODES, error))
 }
 
 /// Says which cgroup all pods are in, and no longer any that was it before.

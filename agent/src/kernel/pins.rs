@@ -98,6 +98,19 @@ pub(super) fn pin(link: FdLink, pin: &Path) -> Result<(), KernelError> {
     })
 }
 
+/// Detaches the link pinned at `pin` and removes the pin; nothing there is no error. Without the first
+/// the kernel would detach it too, but some time after.
+pub(super) fn detach(pin: &Path) -> Result<(), KernelError> {
+    let failed = |call, source: io::Error| failed(call, pin, source);
+    let link = match bpf::open_pin(pin) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(|error| failed("BPF_OBJ_GET", error))?,
+    };
+    // One whose cgroup or interface is gone holds nothing.
+    let _ = bpf::detach_link(link.as_fd());
+    fs::remove_file(pin).map_err(|error| failed("unlink", error))
+}
+
 pub(super) fn remove(pin: &Path) {
     if let Err(error) = fs::remove_file(pin) {
         warn!(pin = %pin.display(), %error, "cannot remove a pin; `podrole detach` removes all");

@@ -16,8 +16,10 @@ use std::time::Duration;
 
 use tokio::process::Command;
 use tokio::time::timeout;
+use tracing::debug;
 
-use super::{CgroupId, Records, Rules};
+use super::{CgroupId, Enforced, KernelError, Records, Rules};
+use crate::report::Chain;
 
 /// For the whole of it; it takes some milliseconds.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -32,6 +34,9 @@ pub enum SelfTestError {
     /// It could not be run.
     #[error("the self-test could not {0}")]
     NotRun(&'static str, #[source] io::Error),
+    /// The programs could not be told of it.
+    #[error("the programs cannot be told of the self-test")]
+    NotTold(#[source] KernelError),
     /// It did not end.
     #[error("the self-test did not end within {} s", DEADLINE.as_secs())]
     Late,
@@ -51,9 +56,19 @@ pub enum SelfTestError {
 ///
 /// # Errors
 /// Which check failed, or why none was made.
-pub async fn run(pods: &Path, rules: &Rules, records: &Records) -> Result<(), SelfTestError> {
+pub async fn run(
+    pods: &Path,
+    rules: &Rules,
+    records: &Records,
+    enforced: &Enforced,
+) -> Result<(), SelfTestError> {
     let place = Place::make(pods, CGROUP)?;
+    // Where pods are in audit, this one is not: so it shows that the programs would do their part.
+    enforced.set(place.id, true).map_err(SelfTestError::NotTold)?;
     let tested = test(&place, rules).await;
+    if let Err(error) = enforced.set(place.id, false) {
+        debug!(error = %Chain(&error), "the self-test's cgroup stays enforced");
+    }
     // Its connections end in its own network namespace, and are not lost.
     records.forget(place.id);
     tested

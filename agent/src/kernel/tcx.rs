@@ -16,6 +16,7 @@ use super::interfaces::Interfaces;
 use super::loader::refused;
 use super::pins::{self, Place};
 use super::{KernelError, PinDirectory};
+use crate::report::Chain;
 
 /// The links that are pinned, by the interface's index.
 #[derive(Debug, Default)]
@@ -66,7 +67,9 @@ impl Tcx {
         };
         let pins = pins.filter_map(Result::ok).map(|entry| entry.path());
         for pin in pins.filter(is_forward).filter(|pin| !guarded.contains(pin.as_path())) {
-            pins::remove(&pin);
+            if let Err(error) = pins::detach(&pin) {
+                warn!(error = %Chain(&error), "a forward guard cannot be removed");
+            }
         }
     }
 }

@@ -46,6 +46,13 @@ pub(crate) enum Reach {
 }
 
 impl NodeMetadata {
+    /// Whether pods may read what is at this path, written as in `meta-data/placement/region`.
+    #[must_use]
+    pub fn is_for_pods(&self, path: &str) -> bool {
+        let segments: Vec<_> = path.split('/').collect();
+        NodePath::new(&segments).is_some_and(|path| self.paths.permit(&path).is_some())
+    }
+
     /// A document or a listing of the node's.
     pub(crate) async fn read(
         &self,

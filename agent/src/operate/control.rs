@@ -24,6 +24,11 @@ pub enum Question {
     Ready,
     /// What there is on this node.
     Status,
+    /// What enforce would change for the workloads of this node.
+    Report {
+        /// Whether roles that AWS refused are to be tried once more.
+        again: bool,
+    },
     /// Which role a pod has, and why.
     Explain {
         /// The pod's namespace.

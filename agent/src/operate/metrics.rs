@@ -134,6 +134,9 @@ pub trait KernelCounts: Send + Sync + 'static {
     /// How often this happened.
     fn of(&self, event: Event) -> u64;
 
+    /// How often this would have happened to a pod that is in audit.
+    fn audited(&self, event: Event) -> u64;
+
     /// Forwarded packets that were dropped, by the name of the interface that they came in by: at most
     /// [`INTERFACES`] names, [`POD_INTERFACES`] and [`OTHER_INTERFACES`]. None ever shrinks.
     fn forward_drops(&self) -> BTreeMap<Arc<str>, u64>;
@@ -294,6 +297,15 @@ impl<P: Fn() -> usize + Send + Sync + 'static> Collector for AtScrape<P> {
         for (event, reason) in Event::ALL.into_iter().filter_map(|e| Some((e, reason(e)?))) {
             let count = ConstCounter::new(self.kernel.of(event));
             count.encode(refusals.encode_family(&[("reason", reason)])?)?;
+        }
+
+        let help =
+            "What pods in audit did that enforce would redirect or refuse: calls and packets.";
+        let mut audited = encoder.encode_descriptor("audited", help, None, counter)?;
+        let would = |event| reason(event).unwrap_or("redirect");
+        for event in Event::ALL.into_iter().filter(|event| *event != Event::SynDropped) {
+            let count = ConstCounter::new(self.kernel.audited(event));
+            count.encode(audited.encode_family(&[("would", would(event))])?)?;
         }
 
         let help = "Packets to the metadata service that the node would have forwarded, by the interface that they came in by.";

@@ -10,6 +10,7 @@ use super::arn::BaseRoleArn;
 use super::default_role::DefaultRole;
 use super::facts::{Cause, Facts, METADATA_LABEL, Missing, Subject};
 use super::grant::{Rule, SourceName};
+use super::mode::MODE_LABEL;
 use super::restrictions::Restrictions;
 use super::rules;
 use super::trace::{Absence, Decision, Step, Trace, Verdict};
@@ -103,7 +104,7 @@ impl Rules {
 
     /// The labels of Namespaces that are read.
     pub fn labels_of_namespaces(&self) -> impl Iterator<Item = &str> {
-        self.tags.namespace.iter().map(|(label, _)| &**label).chain([METADATA_LABEL])
+        self.tags.namespace.iter().map(|(label, _)| &**label).chain([METADATA_LABEL, MODE_LABEL])
     }
 
     /// What bare names are completed with, if anything.

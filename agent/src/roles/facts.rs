@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::annotations::Keys;
 use super::arn::BaseRoleArn;
 use super::associations::Association;
+use super::mode::MODE_LABEL;
 use super::restrictions::NamespacePolicy;
 
 /// The Namespace annotation that takes IMDSv1 from its pods; on a pod, from that pod.
@@ -96,6 +97,12 @@ impl Namespace {
             denies_imds_v1: annotation(IMDS_V1_ANNOTATION) == Some("deny"),
             annotations,
         }
+    }
+
+    /// What its label `podrole.dev/mode` says.
+    #[must_use]
+    pub fn mode(&self) -> Option<&str> {
+        self.labels.get(MODE_LABEL).map(AsRef::as_ref)
     }
 
     /// Whether its pods may read nothing but their role: its label `podrole.dev/metadata` is `none`.

@@ -7,8 +7,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::callers::CallerArguments;
-use super::inspect::{CheckArguments, ExplainArguments, InspectArguments, SocketArguments};
+use super::inspect::{
+    CheckArguments, ExplainArguments, InspectArguments, ReportArguments, SocketArguments,
+};
 use super::metadata::MetadataArguments;
+use super::modes::ModeArguments;
 use super::roles::RoleArguments;
 use super::sessions::SessionArguments;
 
@@ -34,6 +37,8 @@ pub enum Command {
     Ready(InspectArguments),
     /// Say which role a pod has and why, or what refuses it and the mend
     Explain(ExplainArguments),
+    /// Say what enforce changes for each workload of the cluster, and what is to be done first
+    Report(ReportArguments),
     /// Show this node: its pods, their roles and sessions, what was counted
     Status(InspectArguments),
     /// Say whether this node can run the agent, a line for each thing that it needs, with the mend
@@ -53,6 +58,10 @@ pub struct AgentArguments {
     /// `NODE_NAME`, as manifests set it from the pod's `spec.nodeName`.
     #[arg(long = "node-name-of-pod", env = "NODE_NAME", hide = true)]
     pub node_name_of_pod: Option<String>,
+
+    /// What is done with pods at all.
+    #[command(flatten)]
+    pub modes: ModeArguments,
 
     /// How the kernel's part is done.
     #[command(flatten)]

@@ -100,6 +100,35 @@ pub struct ExplainArguments {
     pub output: OutputArguments,
 }
 
+/// The flags of `podrole report`.
+#[derive(Clone, Debug, Args)]
+pub struct ReportArguments {
+    /// Where the agents' pods are
+    #[arg(
+        long,
+        env = "PODROLE_AGENT_NAMESPACE",
+        default_value = "podrole",
+        value_name = "NAMESPACE"
+    )]
+    pub agent_namespace: String,
+
+    /// Have the roles tried once more that AWS refused; else each is tried once an hour
+    #[arg(long, env = "PODROLE_AGAIN")]
+    pub again: bool,
+
+    /// Ask the agent of this node alone
+    #[arg(long, env = "PODROLE_ON_NODE")]
+    pub on_node: bool,
+
+    /// Where the agent of this node listens.
+    #[command(flatten)]
+    pub socket: SocketArguments,
+
+    /// How the report looks.
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
 /// A pod, as `NAMESPACE/POD`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodName {

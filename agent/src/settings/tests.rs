@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::credentials::plan::SessionTags;
+use crate::roles::Mode;
 
 use super::*;
 
@@ -183,4 +184,17 @@ fn attach_takes_the_kernels_flags_and_tells_all_mistakes_at_once() {
     for flag in ["--listen", "--bpf-fs", "--log-level"] {
         assert!(mistakes.contains(flag), "{flag} is missing in: {mistakes}");
     }
+}
+
+#[test]
+fn pods_are_enforced_unless_told_otherwise() {
+    let default = with(&[]).unwrap().modes;
+    assert_eq!(default.mode, Mode::Enforce);
+    assert!(default.audit_namespaces.is_empty());
+    assert_eq!(with(&["--mode=audit"]).unwrap().modes.mode, Mode::Audit);
+    refused(&["--mode=Audit"], "--mode", "`audit`");
+    refused(&["--mode=permissive"], "--mode", "unknown");
+    let named = with(&["--audit-namespaces=shop,ci"]).unwrap().modes.audit_namespaces;
+    assert!(named.contains("shop") && named.contains("ci") && named.len() == 2);
+    refused(&["--audit-namespaces=team-*"], "--audit-namespaces", "wildcard");
 }

@@ -1,4 +1,4 @@
-//! Runs one pretend server: the Kubernetes API, STS, or the EC2 metadata service.
+//! Runs one pretend server: the Kubernetes API, STS, kube2iam, or the EC2 metadata service.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use podrole_tests::pretend::log::Writer;
 use podrole_tests::pretend::node::{self, Keys};
 use podrole_tests::pretend::serve::{self, Handler};
-use podrole_tests::pretend::{kubernetes, metadata, sts};
+use podrole_tests::pretend::{kube2iam, kubernetes, metadata, sts};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -48,6 +48,17 @@ enum Server {
         #[command(flatten)]
         common: Common,
     },
+    /// kube2iam, as pods meet it
+    Kube2iam {
+        /// The role of the pod with an address, as ADDRESS=ROLE
+        #[arg(long)]
+        role: Vec<String>,
+        /// The role of all others
+        #[arg(long)]
+        default_role: String,
+        #[command(flatten)]
+        common: Common,
+    },
     /// The EC2 instance metadata service
     Metadata {
         /// Refuse requests without a session token (IMDSv1)
@@ -82,6 +93,15 @@ async fn main() -> anyhow::Result<()> {
         Server::Sts { access_key_id, secret_access_key, caller_arn, common } => {
             let keys = Keys { id: access_key_id, secret: secret_access_key, token: None };
             run(sts::Server::new(Writer::open(&common.log)?, keys, &caller_arn)?, &common).await
+        }
+        Server::Kube2iam { role, default_role, common } => {
+            let read = |pair: &String| {
+                let (address, role) = pair.split_once('=')?;
+                Some((address.parse().ok()?, role.to_owned()))
+            };
+            let roles = role.iter().filter_map(read).collect();
+            let log = Writer::open(&common.log)?;
+            run(kube2iam::Server::new(log, roles, &default_role), &common).await
         }
         Server::Metadata { tokens_required, common } => {
             run(metadata::Server::new(Writer::open(&common.log)?, tokens_required)?, &common).await

@@ -21,7 +21,7 @@ struct Right {
     without: &'static str,
 }
 
-const RIGHTS: [Right; 5] = [
+const RIGHTS: [Right; 6] = [
     Right {
         group: "",
         resource: "pods",
@@ -49,6 +49,13 @@ const RIGHTS: [Right; 5] = [
         verbs: &["list", "watch"],
         needed: true,
         without: "whether an association applies is not known, and no pod gets a role",
+    },
+    Right {
+        group: "",
+        resource: "nodes",
+        verbs: &["list", "watch"],
+        needed: false,
+        without: "the label podrole.dev/mode of this node is not known, and --mode holds",
     },
     Right {
         group: "events.k8s.io",

@@ -9,6 +9,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client};
+use serde::de::DeserializeOwned;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -60,8 +61,16 @@ pub enum RemoteError {
         /// Where it was looked for.
         namespace: String,
     },
+    /// There are no agents.
+    #[error(
+        "no pod labelled {LABEL} is in the namespace {namespace}: the agents are not there, or in another namespace (--agent-namespace)"
+    )]
+    NoAgents {
+        /// Where they were looked for.
+        namespace: String,
+    },
     /// There is no kubectl.
-    #[error("cannot run kubectl, by which the agent of the pod's node is asked")]
+    #[error("cannot run kubectl, by which agents are asked on their nodes")]
     NoKubectl(#[source] io::Error),
     /// The agent gave no answer.
     #[error("kubectl exec in {agent} gave no answer: {said}; ask on the node itself")]
@@ -120,7 +129,8 @@ pub(super) async fn explain(pod: &PodName, agents: &str) -> Result<Explanation, 
     let node = node.ok_or_else(|| RemoteError::NotScheduled(shown.clone()))?;
     if may_exec(&client, agents).await {
         let agent = agent_on(&client, &node, agents).await?;
-        if let Some(answer) = exec(agents, &agent, &shown).await? {
+        let words = ["explain", &shown, "--on-node", "--output", "json"];
+        if let Some(answer) = carry(agents, &agent, &words).await? {
             return Ok(answer);
         }
     }
@@ -155,11 +165,16 @@ pub(super) async fn within<T>(
     }
 }
 
-/// None where exec is not allowed.
-async fn exec(namespace: &str, agent: &str, pod: &str) -> Result<Option<Explanation>, RemoteError> {
+/// Runs `podrole` with these words in the agent's pod and reads what it says; `None` where exec is not
+/// allowed.
+pub(super) async fn carry<T: DeserializeOwned>(
+    namespace: &str,
+    agent: &str,
+    words: &[&str],
+) -> Result<Option<T>, RemoteError> {
     let asked = Command::new("kubectl")
-        .args(["exec", "-n", namespace, agent, "--"])
-        .args(["podrole", "explain", pod, "--on-node", "--output", "json"])
+        .args(["exec", "-n", namespace, agent, "--", "podrole"])
+        .args(words)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
@@ -167,7 +182,7 @@ async fn exec(namespace: &str, agent: &str, pod: &str) -> Result<Option<Explanat
         return Err(RemoteError::Late { what: "kubectl exec".into(), within: EXEC_DEADLINE });
     };
     let Output { stdout, stderr, .. } = answered.map_err(RemoteError::NoKubectl)?;
-    // It fails with an answer too, where the pod is refused.
+    // It fails with an answer too, where all is not well.
     if let Ok(answer) = serde_json::from_slice(&stdout) {
         return Ok(Some(answer));
     }

@@ -23,6 +23,10 @@ pub struct Status {
     pub ready: Ready,
     /// `--host-network-pods`
     pub host_network_pods: String,
+    /// What is done with pods: `enforce`, `audit` or `off`.
+    pub mode: String,
+    /// Whether the programs are on the way there.
+    pub changing: bool,
     /// The running pods of the node that are known.
     pub pods: Vec<PodStatus>,
     /// What was counted, by the name that it has at `/metrics`; nothing that is zero.
@@ -106,9 +110,22 @@ pub struct SessionStatus {
 
 impl Show for Status {
     fn show(&self, paint: Paint) -> String {
-        let Self { version, node, started, ready, host_network_pods, pods, counters } = self;
-        let mut text =
-            format!("podrole {version} on {node} since {started}: {}\n", paint.verdict(ready));
+        let Self {
+            version,
+            node,
+            started,
+            ready,
+            host_network_pods,
+            mode,
+            changing,
+            pods,
+            counters,
+        } = self;
+        let changing = if *changing { " (changing)" } else { "" };
+        let mut text = format!(
+            "podrole {version} on {node} since {started}: {}, mode {mode}{changing}\n",
+            paint.verdict(ready)
+        );
         let count = |verdict| pods.iter().filter(|pod| pod.verdict == verdict).count();
         // Writing to a string cannot fail.
         let _ = writeln!(
@@ -222,6 +239,8 @@ mod tests {
             started: "2026-11-22T12:00:00Z".into(),
             ready: Ready { ready: false, missing: vec!["the self-test".into()] },
             host_network_pods: "mapped".into(),
+            mode: "enforce".into(),
+            changing: false,
             pods: vec![granted, refused, pod("plain", Verdict::None), host],
             counters: [("podrole_redirects_total".to_owned(), 12.0)].into(),
         }
