@@ -1,6 +1,6 @@
 //! Every known way around podrole, one named case each, tried on one pretend node: without podrole it
 //! must be seen to arrive at the metadata service; with podrole, and while its agent is dead, nothing
-//! of it may.
+//! of it may; and in audit it goes as without.
 //!
 //! The cases are a table, and come out as one with `--nocapture`. What cannot be tried on this kernel is listed as not
 //! run, with the reason.
@@ -102,9 +102,13 @@ fn run(cluster: &Cluster, vectors: &[Vector]) -> Result<Vec<Row>> {
     let (with, guards) = try_guarded(&scene, vectors, for_with)?;
     agent.kill()?;
     let dead = try_all(&scene, vectors, for_dead, patience)?;
-    let outcomes = without.into_iter().zip(with).zip(dead).zip(guards);
-    let outcomes =
-        outcomes.map(|(((without, with), dead), guards)| Outcome::of(without, with, dead, guards));
+    let _agent = cluster.agent().set("--mode", "audit").start()?;
+    let for_audit = hold(&scene, vectors, ANSWERED)?;
+    let audit = try_all(&scene, vectors, for_audit, |_| ANSWERED)?;
+    let outcomes = without.into_iter().zip(with).zip(dead).zip(audit).zip(guards);
+    let outcomes = outcomes.map(|((((without, with), dead), audit), guards)| {
+        Outcome::of(without, with, dead, audit, guards)
+    });
     let row = |(&vector, outcome)| Row { vector, outcome };
     let rows: Vec<_> = vectors.iter().zip(outcomes).map(row).collect();
     for row in &rows {

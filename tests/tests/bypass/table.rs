@@ -14,19 +14,28 @@ pub(crate) struct Row {
 
 /// What came of it.
 pub(crate) enum Outcome {
-    /// It was tried without podrole, with it (which moved these guards), and with its agent dead.
-    Tried { without: Seen, with: Seen, dead: Seen, guards: Vec<Guard> },
+    /// It was tried without podrole, with it (which moved these guards), with its agent dead, and in audit.
+    Tried { without: Seen, with: Seen, dead: Seen, audit: Seen, guards: Vec<Guard> },
     /// It cannot be tried here, for this reason.
     NotRun(String),
 }
 
 impl Outcome {
-    pub(crate) fn of(without: Tried, with: Tried, dead: Tried, guards: Vec<Guard>) -> Self {
-        match (without, with, dead) {
-            (Ok(without), Ok(with), Ok(dead)) => Self::Tried { without, with, dead, guards },
-            (Err(reason), _, _) | (_, Err(reason), _) | (_, _, Err(reason)) => {
-                Self::NotRun(reason.lines().collect::<Vec<_>>().join(" "))
+    pub(crate) fn of(
+        without: Tried,
+        with: Tried,
+        dead: Tried,
+        audit: Tried,
+        guards: Vec<Guard>,
+    ) -> Self {
+        match (without, with, dead, audit) {
+            (Ok(without), Ok(with), Ok(dead), Ok(audit)) => {
+                Self::Tried { without, with, dead, audit, guards }
             }
+            (Err(reason), ..)
+            | (_, Err(reason), ..)
+            | (_, _, Err(reason), _)
+            | (_, _, _, Err(reason)) => Self::NotRun(reason.lines().collect::<Vec<_>>().join(" ")),
         }
     }
 }
@@ -46,7 +55,9 @@ impl Row {
     }
 
     fn complaint(&self) -> Option<String> {
-        let Outcome::Tried { without, with, dead, guards } = &self.outcome else { return None };
+        let Outcome::Tried { without, with, dead, audit, guards } = &self.outcome else {
+            return None;
+        };
         let Vector { without: before, with: after, guard, .. } = self.vector;
         let mut complaint = String::new();
         if !before.is_met_by(*without) {
@@ -57,6 +68,9 @@ impl Row {
         }
         if !after.is_met_by_the_dead(*dead) {
             let _ = write!(complaint, "with the agent dead: {dead}. ");
+        }
+        if (audit.arrived > 0, audit.view) != (without.arrived > 0, without.view) {
+            let _ = write!(complaint, "in audit: {audit}, not {without}. ");
         }
         if guards.as_slice() != guard.as_slice() {
             let _ = write!(complaint, "the guards that stopped it: {guards:?}, not {guard:?}. ");
@@ -78,11 +92,12 @@ pub(crate) fn wrong(rows: &[Row]) -> String {
 
 /// The table.
 pub(crate) fn markdown(rows: &[Row]) -> String {
-    let mut text =
-        String::from("| vector | without podrole | with podrole | its agent dead | guard |\n");
-    text.push_str("|---|---|---|---|---|\n");
+    let mut text = String::from(
+        "| vector | without podrole | with podrole | its agent dead | in audit | guard |\n",
+    );
+    text.push_str("|---|---|---|---|---|---|\n");
     for Row { vector, outcome } in rows {
-        let Outcome::Tried { without, with, dead, guards } = outcome else { continue };
+        let Outcome::Tried { without, with, dead, audit, guards } = outcome else { continue };
         let reason = match vector.without {
             Without::Leaks => String::new(),
             Without::Nothing(reason) => format!("; {reason}"),
@@ -90,8 +105,10 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
         let Vector { name, with: after, .. } = vector;
         let guards: Vec<_> = guards.iter().map(Guard::to_string).collect();
         let guard = guards.join(", ");
-        let _ =
-            writeln!(text, "| {name} | {without}{reason} | {after}: {with} | {dead} | {guard} |");
+        let _ = writeln!(
+            text,
+            "| {name} | {without}{reason} | {after}: {with} | {dead} | {audit} | {guard} |"
+        );
     }
     text
 }
