@@ -3,6 +3,7 @@
 
 mod go;
 mod java;
+mod kubernetes;
 mod node;
 mod python;
 
@@ -84,16 +85,25 @@ pub(crate) fn install(workspace: &Workspace, which: Which) -> Result<Clients> {
     if which >= Which::Light {
         debian::install(&PACKAGES)?;
         parts.extend(python::old());
-        parts.push(python::moto());
+        parts.extend([python::moto(), kubernetes::part()]);
     }
     if which >= Which::All {
         parts.extend([go::part(), java::part(), python::cpp()]);
     }
-    let setup = Setup { workspace, directory: &directory };
-    for part in parts {
-        part.install(&setup)?;
-    }
+    install_parts(workspace, &directory, parts)?;
     Ok(Clients { directory })
+}
+
+/// Installs helm, and says where it is.
+pub(crate) fn helm(workspace: &Workspace) -> Result<PathBuf> {
+    let directory = workspace.target().join("clients");
+    install_parts(workspace, &directory, vec![python::today(), kubernetes::part()])?;
+    Ok(kubernetes::helm(&directory))
+}
+
+fn install_parts(workspace: &Workspace, directory: &Path, parts: Vec<Part>) -> Result<()> {
+    let setup = Setup { workspace, directory };
+    parts.iter().try_for_each(|part| part.install(&setup))
 }
 
 impl Part {

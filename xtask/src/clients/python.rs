@@ -67,7 +67,7 @@ fn environment(setup: &Setup<'_>, place: &Path) -> Result<()> {
 }
 
 /// Modules in a directory, for `PYTHONPATH`.
-fn modules(setup: &Setup<'_>, place: &Path, list: &str) -> Result<()> {
+pub(super) fn modules(setup: &Setup<'_>, place: &Path, list: &str) -> Result<()> {
     let mut pip = pip(setup, "install");
     pip.arg("--target").arg(place);
     install(pip, place, list)
