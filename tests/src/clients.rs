@@ -182,11 +182,11 @@ fn java(place: &Place, jars: &str, debian: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-fn installed(path: &str) -> Result<PathBuf> {
+pub(crate) fn installed(path: &str) -> Result<PathBuf> {
     Ok(setting("PODROLE_CLIENTS")?.join(path))
 }
 
-fn setting(name: &str) -> Result<PathBuf> {
+pub(crate) fn setting(name: &str) -> Result<PathBuf> {
     let path = std::env::var_os(name).map(PathBuf::from);
     path.with_context(|| format!("{name} is not set: run `cargo xtask test`"))
 }

@@ -17,6 +17,7 @@ pub mod bpffs;
 pub mod bulk;
 pub mod carried;
 pub mod cgroup;
+pub mod chart;
 pub mod clients;
 pub mod clock;
 pub mod cluster;
