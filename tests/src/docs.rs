@@ -1,5 +1,13 @@
 //! The pages of `docs/` as tests take them: fenced blocks whose info string says what is to be done with
-//! them, as in `` ```sh run ``.
+//! them. Every block of a shell has one:
+//!
+//! | info string | |
+//! |---|---|
+//! | `sh agent` | starts an agent on a pretend node |
+//! | `sh run` | is run beside it |
+//! | `sh helm` | is rendered by helm, without a cluster |
+//! | `sh xtask` | tasks of this repository |
+//! | `sh cluster` | needs a cluster, or AWS: run by nobody here |
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +33,11 @@ pub fn blocks(page: &str) -> Result<Vec<Block>> {
     marked(&text)
 }
 
-fn marked(text: &str) -> Result<Vec<Block>> {
+/// All blocks of a text, with a language alone, too.
+///
+/// # Errors
+/// Where a block does not end.
+pub fn all(text: &str) -> Result<Vec<Block>> {
     let mut blocks = Vec::new();
     let mut open: Option<(usize, Block)> = None;
     for line in text.lines() {
@@ -45,6 +57,11 @@ fn marked(text: &str) -> Result<Vec<Block>> {
         }
     }
     ensure!(open.is_none(), "a block does not end");
+    Ok(blocks)
+}
+
+fn marked(text: &str) -> Result<Vec<Block>> {
+    let mut blocks = all(text)?;
     blocks.retain(|block| block.info.contains(' '));
     Ok(blocks)
 }

@@ -379,6 +379,22 @@ fn definition() -> Result<Vec<(String, String, String)>> {
 }
 
 #[test]
+fn the_associations_of_the_page_on_add_ons_are_taken() -> Result<()> {
+    let rules = definition()?;
+    let blocks = podrole_tests::docs::blocks("what-will-change.md")?;
+    let block =
+        blocks.iter().find(|block| block.info == "yaml associations").context("no block")?;
+    let associations = chart::objects(&block.text)?;
+    ensure!(associations.len() > 2, "{associations:?}");
+    for association in associations {
+        ensure!(association["kind"] == "RoleAssociation", "{association}");
+        let refused = refusals(&rules, &association["spec"])?;
+        ensure!(refused.is_empty(), "{association}: {refused:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn the_definitions_rules_refuse_what_the_agent_would() -> Result<()> {
     let all = definition()?;
     let role = "arn:aws:iam::123456789012:role/team/web";
