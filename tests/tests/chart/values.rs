@@ -25,9 +25,6 @@ const NO_SETTINGS: [&str; 8] = [
     "--state-dir",
 ];
 
-/// Flags of design that the agent is about to have.
-const AWAITED: [&str; 2] = ["--audit-namespaces", "--mode"];
-
 /// As the schema calls it.
 fn setting(flag: &str) -> String {
     let mut words = flag.trim_start_matches("--").split('-');
@@ -61,7 +58,6 @@ fn the_settings_are_the_agents_flags() -> Result<()> {
     let flags = flags()?;
     ensure!(flags.len() > 30, "{flags:?}");
     let mut known: BTreeSet<&str> = flags.iter().map(String::as_str).collect();
-    known.extend(AWAITED);
     for fixed in NO_SETTINGS {
         ensure!(known.remove(fixed), "{fixed} is no flag");
     }
