@@ -9,7 +9,7 @@ use podrole_ebpf::{
 };
 
 use crate::events::count;
-use crate::packet::{Packet, Tcp};
+use crate::packet::{Address, Packet, Tcp};
 use crate::settings::PODS_LEVEL;
 
 #[btf_map]
@@ -61,8 +61,17 @@ pub(crate) fn leave(packet: Packet, tcp: &Tcp) -> bool {
 /// Whether a TCP socket sends the packet that itself has the packet's address and port.
 #[inline(always)]
 pub(crate) fn is_of_own_socket(packet: Packet, tcp: &Tcp) -> bool {
-    let (Some(source), Some(socket)) = (packet.source(), packet.socket()) else { return false };
-    is_own(socket, Connection { address: source.wide(), port: u32::from(tcp.source) })
+    let Some(socket) = packet.socket() else { return false };
+    let port = u32::from(tcp.source);
+    // Each family by itself: put together, half of an IPv4 address is read that nobody has written, which
+    // the verifier takes from agents with CAP_PERFMON only.
+    match packet.source() {
+        Some(Address::V4(address)) => {
+            is_own(socket, Connection { address: podrole_ebpf::mapped(address), port })
+        }
+        Some(Address::V6(address)) => is_own(socket, Connection { address, port }),
+        None => false,
+    }
 }
 
 #[inline(always)]
