@@ -14,6 +14,8 @@ use crate::wait::PATIENCE;
 
 /// What its directory is called inside a test's directory.
 pub const NAME: &str = "bpf";
+/// Where in it this version of the programs is pinned.
+pub const PINS: &str = "podrole/v2";
 
 /// What the kernel itself puts into each new BPF file system (its `kernel/bpf/preload`).
 const KERNELS_OWN: [&str; 2] = ["maps.debug", "progs.debug"];

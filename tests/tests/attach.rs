@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use podrole_tests::bpf;
+use podrole_tests::bpffs::PINS;
 use podrole_tests::cgroup;
 use podrole_tests::cluster::{Cluster, NODE_ADDRESSES};
 use podrole_tests::http::METADATA;
@@ -127,7 +128,7 @@ fn a_cgroup_that_is_made_anew_while_it_is_attached_to_is_attached_to_again() -> 
     const ROUNDS: u32 = 50;
     Cluster::with(|cluster| {
         let pods = cluster.pod_cgroup();
-        let first = cluster.bpf_fs.path().join("podrole/v1/egress");
+        let first = cluster.bpf_fs.path().join(PINS).join("egress");
         for _ in 0..ROUNDS {
             cgroup::remove(&pods)?;
             let mut attach = waiting(cluster)?;

@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::Result;
 use podrole_tests::bpf;
+use podrole_tests::bpffs::PINS;
 use podrole_tests::cluster::Cluster;
 
 #[test]
@@ -11,7 +12,7 @@ fn a_map_of_another_make_is_refused_with_what_mends_it() -> Result<()> {
     Cluster::with(|cluster| {
         let pod = cluster.pod("web").role("web").start()?;
         for name in ["MODES", "RECORDS", "EVENTS"] {
-            let directory = cluster.bpf_fs.path().join("podrole/v1");
+            let directory = cluster.bpf_fs.path().join(PINS);
             fs::create_dir_all(&directory)?;
             let pin = directory.join(name);
             bpf::pin_array(&pin)?;
