@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `sh agent` | starts an agent on a pretend node |
 //! | `sh run` | is run beside it |
+//! | `sh walk` | is a step of a migration, taken in order |
 //! | `sh helm` | is rendered by helm, without a cluster |
 //! | `sh xtask` | tasks of this repository |
 //! | `sh cluster` | needs a cluster, or AWS: run by nobody here |

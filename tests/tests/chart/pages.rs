@@ -133,7 +133,7 @@ fn the_page_on_the_bare_binary_is_true() -> Result<()> {
 }
 
 /// What is done with commands on pages; see `podrole_tests::docs`.
-const MARKS: [&str; 5] = ["sh agent", "sh cluster", "sh helm", "sh run", "sh xtask"];
+const MARKS: [&str; 6] = ["sh agent", "sh cluster", "sh helm", "sh run", "sh walk", "sh xtask"];
 
 #[test]
 fn every_command_is_run_or_needs_a_cluster() -> Result<()> {
