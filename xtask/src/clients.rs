@@ -90,18 +90,18 @@ pub(crate) fn install(workspace: &Workspace, which: Which) -> Result<Clients> {
     if which >= Which::All {
         parts.extend([go::part(), java::part(), python::cpp()]);
     }
-    install_parts(workspace, &directory, parts)?;
+    install_parts(workspace, &directory, &parts)?;
     Ok(Clients { directory })
 }
 
 /// Installs helm, and says where it is.
 pub(crate) fn helm(workspace: &Workspace) -> Result<PathBuf> {
     let directory = workspace.target().join("clients");
-    install_parts(workspace, &directory, vec![python::today(), kubernetes::part()])?;
+    install_parts(workspace, &directory, &[python::today(), kubernetes::part()])?;
     Ok(kubernetes::helm(&directory))
 }
 
-fn install_parts(workspace: &Workspace, directory: &Path, parts: Vec<Part>) -> Result<()> {
+fn install_parts(workspace: &Workspace, directory: &Path, parts: &[Part]) -> Result<()> {
     let setup = Setup { workspace, directory };
     parts.iter().try_for_each(|part| part.install(&setup))
 }
