@@ -117,6 +117,7 @@ fn no_label_has_many_values_or_the_name_of_a_pod() {
                 "guard",
                 "identity",
                 "limit",
+                "would",
             ];
             assert!(known.contains(&label.as_str()), "{sample} has a new label {label}");
             assert!(values.len() <= STATUSES.len() + 1, "{sample} {label}: {values:?}");

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::callers::pods::Pod;
+use crate::callers::workload;
 
 fn who(name: &str) -> Who {
-    Who::of(&Pod { namespace: "shop".into(), name: name.into(), ..Pod::fixture("uid", &[]) })
+    let workload = workload::Workload::of(name, None, |_| None);
+    Who::of(&Pod { namespace: "shop".into(), workload, ..Pod::fixture("uid", &[]) })
 }
 
 fn workload(name: &str, outcome: Outcome) -> Workload {
