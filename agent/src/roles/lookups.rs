@@ -32,6 +32,8 @@ use self::remembered::Remembered;
 const QUEUE: usize = 256;
 /// Between two looks at whether associations can be watched by now.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// The same, where the API server did not answer: roles wait for it.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Before it is believed that a resource that was there is not any more: an API server that starts says so
 /// for a moment too.
 const BELIEVE_AFTER: Duration = Duration::from_secs(10);
@@ -174,9 +176,13 @@ impl<O: Outside> Lookups<O> {
                 }
                 served = &mut look, if looking => {
                     looking = !matches!(served, Served::ByNamespace | Served::Whole);
+                    let again_after = match served {
+                        Served::Unknown(Failure::Failing(_)) => ASK_AGAIN_AFTER,
+                        _ => LOOK_AGAIN_AFTER,
+                    };
                     self.take_served(served);
                     if looking {
-                        look = look_after(&self.outside, LOOK_AGAIN_AFTER);
+                        look = look_after(&self.outside, again_after);
                     }
                 }
                 () = sleep(RECALL_EVERY), if !self.remembered.is_empty() => {}
