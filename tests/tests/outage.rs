@@ -62,7 +62,7 @@ fn no_client_sees_an_outage_of_sts() -> Result<()> {
 
         sts.behave_to_all(Way::Normal)?;
         // After so many failures STS is asked seldom.
-        wait::until("new credentials", Duration::from_secs(120), || {
+        wait::until("new credentials", Duration::from_mins(2), || {
             Ok((ask(&pod, &CURL)? != first).then_some(()))
         })?;
         for client in clients::FEW {
