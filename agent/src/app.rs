@@ -55,7 +55,7 @@ use crate::credentials::tokens::Tokens;
 use crate::credentials::trials::Trials;
 use crate::kernel::{Hook, KernelError, bpffs, sysctls};
 use crate::metadata::asks::Asks;
-use crate::metadata::{Handler, KeyError, Keyring, server};
+use crate::metadata::{Handler, KeyError, Keyring, WorkedOut, server};
 use crate::operate::admin;
 use crate::operate::control::server::SocketError;
 use crate::operate::events::{self, Events};
@@ -230,6 +230,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         started: clock.now(),
         requests: metrics.requests.clone(),
         events,
+        worked_out: WorkedOut::default(),
     };
     let (asks, trials) = (Asks::default(), Trials::default());
     let assigner = Assigner::beside(&handler, settings.prefetch, modal.clone(), asks.clone());

@@ -13,8 +13,8 @@ use crate::credentials::advice::report;
 use crate::credentials::broker::{Broker, Prefetch, Refused};
 use crate::credentials::prefetch::Policy;
 use crate::credentials::{PlanError, SessionPlan, SessionRequest};
-use crate::metadata::Handler;
 use crate::metadata::asks::{Asks, Left, Who};
+use crate::metadata::{Handler, WorkedOut};
 use crate::operate::events::{Events, Reason};
 use crate::roles::{Decision, Mode, Roles};
 
@@ -40,6 +40,8 @@ pub(super) struct Assigner {
     pub(super) broker: Broker,
     /// Tells of refusals on the pods concerned.
     pub(super) events: Events,
+    /// What the metadata service keeps for pods.
+    pub(super) worked_out: WorkedOut,
     /// What was decided last.
     decided: Decided,
 }
@@ -75,6 +77,7 @@ impl Assigner {
             clock: handler.clock.clone(),
             broker: handler.broker.clone(),
             events: handler.events.clone(),
+            worked_out: handler.worked_out.clone(),
             decided: Decided::default(),
         }
     }
@@ -89,6 +92,7 @@ impl Assigner {
                     self.asks.leave(&Who::of(pod), Left { decision, request });
                 }
                 self.callers.forget(pod);
+                self.worked_out.forget(&pod.uid);
                 self.broker.forget(pod.uid.clone());
             }
             Change::Appeared(pod) | Change::Changed { now: pod, .. } => self.decide(pod),
@@ -168,6 +172,8 @@ impl Assigner {
             }
             None
         });
+        // What was made for it before holds secrets that it may not have any more.
+        self.worked_out.forget(&pod.uid);
         self.broker.assign(pod.uid.clone(), session, prefetch);
     }
 

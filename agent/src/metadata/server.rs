@@ -26,6 +26,8 @@ use tracing::{debug, error, warn};
 use self::patience::{Patient, Turns};
 use super::response::{Answer, closing, page};
 
+#[cfg(test)]
+pub(super) mod bare;
 mod patience;
 #[cfg(test)]
 mod tests;
@@ -78,7 +80,7 @@ where
     }
 }
 
-fn connection<S, C, F, A>(
+pub(super) fn connection<S, C, F, A>(
     stream: S,
     caller: C,
     answer: Arc<F>,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
@@ -68,6 +69,12 @@ impl Held {
         self.left(now) >= LEAST_LEFT
     }
 
+    /// Whether it is served at once, whatever AWS is doing: a refresh is not late.
+    pub(super) fn is_fresh(&self, now: Now) -> bool {
+        let left = self.left(now);
+        left >= self.floor && left >= LEAST_LEFT
+    }
+
     fn refresh_at(&self, now: Now) -> Instant {
         now.instant + self.left(now).saturating_sub(self.refresh_left)
     }
@@ -89,14 +96,14 @@ pub(super) enum State {
     /// It is there.
     Held {
         /// What is there.
-        held: Held,
+        held: Arc<Held>,
         /// When it is to be refreshed, or that is to be tried again.
         due: Instant,
     },
     /// It is there, and a newer one is being fetched.
     Refreshing {
         /// What is there.
-        held: Held,
+        held: Arc<Held>,
     },
     /// It could not be had.
     Refused {
@@ -143,6 +150,8 @@ pub(super) struct Entry {
     patience: Option<Instant>,
     /// Whether anybody asked since the last fetch that succeeded.
     asked: bool,
+    /// The same, of those who took it without asking.
+    taken: Arc<AtomicBool>,
     /// Whether facts changed while it is being fetched, so that a refusal may be of yesterday.
     again: bool,
 }
@@ -155,7 +164,8 @@ impl Entry {
 
     /// Whether it is to be had: somebody asked, or it is kept for somebody.
     fn is_wanted(&self) -> bool {
-        self.asked || self.pods.values().any(|kept| *kept)
+        let taken = self.taken.load(Ordering::Relaxed);
+        self.asked || taken || self.pods.values().any(|kept| *kept)
     }
 
     /// Whether a fetch is under way.
@@ -169,7 +179,7 @@ impl Entry {
     }
 
     /// What is held, while it may be served.
-    pub(super) fn servable(&self, now: Now) -> Option<&Held> {
+    pub(super) fn servable(&self, now: Now) -> Option<&Arc<Held>> {
         match &self.state {
             State::Held { held, .. } | State::Refreshing { held } => {
                 Some(held).filter(|held| held.is_servable(now))
@@ -178,19 +188,28 @@ impl Entry {
         }
     }
 
+    /// What those leave behind who take it without asking.
+    pub(super) fn taken(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.taken)
+    }
+
     /// When it wants to be fetched.
     pub(super) fn due(&self) -> Option<Instant> {
-        let due = match self.state {
-            State::Wanted { due } | State::Held { due, .. } => due,
-            State::Refused { retry, .. } => retry?,
-            State::Absent | State::Fetching | State::Refreshing { .. } => return None,
-        };
-        self.is_wanted().then_some(due)
+        self.planned().filter(|_| self.is_wanted())
+    }
+
+    /// When it would be fetched if it is wanted then.
+    fn planned(&self) -> Option<Instant> {
+        match self.state {
+            State::Wanted { due } | State::Held { due, .. } => Some(due),
+            State::Refused { retry, .. } => retry,
+            State::Absent | State::Fetching | State::Refreshing { .. } => None,
+        }
     }
 
     /// The next time after this one at which it must be looked at although nothing happens.
     pub(super) fn wake(&self, now: Now) -> Option<Instant> {
-        let wakes = [self.due(), self.patience].into_iter().flatten();
+        let wakes = [self.planned(), self.patience].into_iter().flatten();
         wakes.filter(|wake| *wake > now.instant).min()
     }
 
@@ -224,6 +243,7 @@ impl Entry {
         if self.pods.is_empty() {
             // What nobody may have is not kept; a fetch goes on, so that its key has one at a time.
             self.asked = false;
+            self.taken = Arc::default();
             self.state = if self.is_fetching() { State::Fetching } else { State::Absent };
         }
         !self.pods.is_empty()
@@ -304,7 +324,8 @@ impl Entry {
                 let credentials = Arc::clone(&held.credentials);
                 let due = held.refresh_at(now).max(now.instant + REFRESH_PAUSE);
                 (self.failures, self.error, self.asked) = (0, None, false);
-                self.state = State::Held { held, due };
+                self.taken = Arc::default();
+                self.state = State::Held { held: Arc::new(held), due };
                 self.answer_all(&Ok(Arc::clone(&credentials)));
                 Ok(credentials)
             }

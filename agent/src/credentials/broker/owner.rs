@@ -13,6 +13,7 @@ use tracing::warn;
 use super::chance::Chance;
 use super::entry::{Entry, Now, Waiter};
 use super::limiter::{Class, Limiter};
+use super::shelf::{Item, Shelf};
 use super::{
     Command, Credentials, FetchError, Meters, Prefetch, Refused, SessionRequest, SessionState,
     Source, report,
@@ -63,6 +64,8 @@ pub(super) struct Owner<S> {
     chance: Chance,
     pods: HashMap<PodUid, Assigned>,
     sessions: HashMap<Key, Entry>,
+    /// What readers find.
+    shelf: Shelf,
     /// Sessions so far.
     count: u64,
     fetches: JoinSet<Fetched>,
@@ -80,7 +83,13 @@ pub(super) struct Owner<S> {
 }
 
 impl<S: Source> Owner<S> {
-    pub(super) fn new(source: S, clock: Clock, meters: Meters, mut chance: Chance) -> Self {
+    pub(super) fn new(
+        source: S,
+        clock: Clock,
+        meters: Meters,
+        mut chance: Chance,
+        shelf: Shelf,
+    ) -> Self {
         let now = Now { instant: Instant::now(), wall: clock.now() };
         Self {
             source: Arc::new(source),
@@ -91,6 +100,7 @@ impl<S: Source> Owner<S> {
             chance,
             pods: HashMap::new(),
             sessions: HashMap::new(),
+            shelf,
             count: 0,
             fetches: JoinSet::new(),
             refusals: None,
@@ -196,6 +206,11 @@ impl<S: Source> Owner<S> {
                 Entry::new(self.count)
             });
             entry.join(pod.clone(), due);
+            if let Some(held) = entry.servable(now) {
+                let item =
+                    Item { key: Arc::clone(&key), held: Arc::clone(held), taken: entry.taken() };
+                self.shelf.put(pod.clone(), item);
+            }
             for (request, reply) in parked {
                 // A request of yesterday's role is dropped: its client asks again.
                 if request == *key {
@@ -223,6 +238,7 @@ impl<S: Source> Owner<S> {
     }
 
     fn leave(&mut self, pod: &PodUid, key: &Key) {
+        self.shelf.remove(pod);
         let Some(entry) = self.sessions.get_mut(key) else { return };
         if !entry.leave(pod) && !entry.is_fetching() {
             self.sessions.remove(key);
@@ -304,6 +320,13 @@ impl<S: Source> Owner<S> {
             Err(error) if report::is_of_the_node(error) => self.limiter.slow_down(now.instant),
             Ok(_) => self.limiter.speed_up(now.instant),
             Err(_) => {}
+        }
+        if let (Ok(_), Some(held)) = (&answer, entry.servable(now)) {
+            for pod in entry.pods.keys() {
+                let item =
+                    Item { key: Arc::clone(&key), held: Arc::clone(held), taken: entry.taken() };
+                self.shelf.put(pod.clone(), item);
+            }
         }
         if entry.pods.is_empty() {
             self.sessions.remove(&key);
