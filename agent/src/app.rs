@@ -14,6 +14,8 @@ mod metadata;
 mod modes;
 mod node;
 mod own_base;
+#[cfg(test)]
+mod scale;
 mod trials;
 mod unreachable;
 

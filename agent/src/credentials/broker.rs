@@ -176,6 +176,19 @@ impl Broker {
     }
 }
 
+#[cfg(test)]
+impl Broker {
+    /// As [`Self::new`], with a chance that is the same for a seed each time.
+    pub(crate) fn seeded<S: Source>(
+        source: S,
+        clock: Clock,
+        meters: Meters,
+        seed: u64,
+    ) -> (Self, impl Future<Output = ()> + Send) {
+        Self::with_chance(source, clock, meters, Chance::Random(seed))
+    }
+}
+
 impl Sessions {
     fn count(&self, answer: &Answer, took: std::time::Duration) {
         self.calls.count(outcome_of(answer));
