@@ -250,10 +250,10 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         ("the writer of what was asked", Box::pin(keep_asks)),
     ];
     let metrics = Arc::new(metrics);
-    let own = Own::new(own);
-    let heed = (modal, asks.clone(), trials);
-    let knowing =
-        Knowing::beside(&handler, settings.node_name, &readiness, &metrics, sts, own, heed);
+    let (name, of_aws) = (settings.node_name, (sts, Own::new(own)));
+    let on_node = (node.keeper.standing.subscribe(), modal);
+    let tried = (asks.clone(), trials);
+    let knowing = Knowing::beside(&handler, name, &readiness, &metrics, of_aws, on_node, tried);
     Ok(Bound {
         claim,
         node,

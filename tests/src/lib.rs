@@ -44,6 +44,7 @@ pub mod process;
 pub mod reach;
 pub mod sniffer;
 pub mod soak;
+pub mod terminal;
 pub mod vectors;
 pub mod volumes;
 pub mod wait;

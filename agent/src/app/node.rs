@@ -18,7 +18,7 @@ use crate::kernel::log::Log;
 use crate::kernel::self_test::way::{self, Answer};
 use crate::kernel::{
     Drops, Enforced, Hooks, Keeper, KernelError, Loaded, Modes, NetnsCookie, NoArrival,
-    PinDirectory, PodCgroup, Presence, Programs, Records, RequestLines, Rules, self_test,
+    PinDirectory, PodCgroup, Presence, Programs, Records, RequestLines, Rules, Standing, self_test,
 };
 use crate::operate::metrics::{Counter, Gauge, Metrics};
 use crate::operate::readiness::{Latch, Readiness};
@@ -324,6 +324,7 @@ impl Node {
             refuse: refused,
             wanted: shall,
             presence: here,
+            standing: channel::Sender::new(Standing { wanted: true, ..Standing::default() }),
         };
         Ok(Self {
             keeper,

@@ -12,8 +12,9 @@ use crate::operate::metrics::{Counter, Gauge};
 use crate::report::Chain;
 
 use super::cgroups::Presence as CgroupPresence;
+use super::hooks::ForwardHook;
 use super::interfaces::Watch;
-use super::{Drops, KernelError, Lost, PodCgroup, Programs, Records};
+use super::{Drops, KernelError, Lost, PodCgroup, Programs, Records, Standing};
 
 /// How often links are looked at, where nothing tells of a change.
 const VERIFY_EVERY: Duration = Duration::from_secs(10);
@@ -61,6 +62,8 @@ pub struct Keeper {
     pub wanted: channel::Receiver<bool>,
     /// Tells whether they are.
     pub presence: channel::Sender<Presence>,
+    /// Tells where the programs are.
+    pub standing: channel::Sender<Standing>,
 }
 
 impl Keeper {
@@ -76,6 +79,7 @@ impl Keeper {
         self.programs.attach_to_pods(&self.cgroup)?;
         self.programs.forward.hold()?;
         self.presence.send_replace(Presence::On);
+        self.tell_standing().await;
         Ok(())
     }
 
@@ -90,6 +94,21 @@ impl Keeper {
         self.programs.forward.hold()?;
         info!("the programs are off this node: pods reach the real metadata service");
         Ok(())
+    }
+
+    async fn tell_standing(&self) {
+        let (hook, interfaces) = self.programs.forward.place().unzip();
+        let wanted = *self.wanted.borrow();
+        let now = Standing {
+            wanted,
+            cgroup: self.cgroup.path().display().to_string(),
+            on_pods: self.is_settled(),
+            hook: hook.map(ForwardHook::name),
+            interfaces: interfaces.unwrap_or_default().to_vec(),
+            is_first: self.programs.forward.stands(&self.interfaces).await,
+            refusing: *self.refuse.borrow(),
+        };
+        self.standing.send_replace(now);
     }
 
     /// Whether the programs are on the pods' cgroup as it is now: it can be made anew while they are
@@ -114,7 +133,8 @@ impl Keeper {
     /// Until they shall be on the node.
     async fn stay_off(&mut self) {
         let mut sweep = interval(ARRIVES_WITHIN);
-        let mut is_off = *self.presence.borrow() == Presence::Off;
+        // Some may have been put on before another could not be.
+        let mut is_off = false;
         loop {
             tokio::select! {
                 changed = self.wanted.changed() => {
@@ -124,11 +144,12 @@ impl Keeper {
                     }
                     return;
                 }
-                _ = sweep.tick() => if !is_off {
+                _ = sweep.tick(), if !is_off => {
                     match self.detach().await {
                         Ok(()) => is_off = true,
                         Err(error) => error!(error = %Chain(&error), "the programs cannot be taken off; trying again"),
                     }
+                    self.tell_standing().await;
                 }
             }
         }
@@ -145,6 +166,7 @@ impl Keeper {
         };
         if let Err(error) = again {
             error!(error = %Chain(&error), "the programs cannot be attached; trying again");
+            self.tell_standing().await;
         }
     }
 
@@ -178,6 +200,7 @@ impl Keeper {
                     if !self.programs.forward.stands(&self.interfaces).await {
                         self.follow().await;
                     }
+                    self.tell_standing().await;
                 }
                 _ = look.tick(), if is_on => {
                     is_unpinned = self.hold(is_unpinned);
