@@ -344,6 +344,13 @@ impl Bound {
             ..
         } = node;
         let lost = keeper.lost.clone();
+        let follow = node::follow_standing(
+            keeper.standing.subscribe(),
+            readiness.clone(),
+            metrics.programs_wanted.clone(),
+            metrics.programs_attached.clone(),
+        );
+        background.spawn("the look at where the programs are", follow);
         let mut way =
             WayWatch::new(&pods, rules, &records, lost, refuse, presence.clone(), &readiness);
         let mut modes = ModesKeeper::new(modes, &pods, told, wanted, presence.clone())?;
