@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::roles::annotations::ExternalIdError;
 use crate::roles::arn::ArnError;
+use crate::roles::associations::index::Record;
 use crate::roles::tags::TagError;
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/cart";
@@ -131,4 +132,23 @@ fn the_fields_are_those_of_the_definition() {
     known.sort_unstable();
     fields.sort_unstable();
     assert_eq!(known, fields);
+}
+
+/// The same cases are put to the definition itself, by the makers' own CEL, in `tests/tests/definition.rs`.
+#[test]
+fn the_agent_refuses_whatever_the_definition_refuses() {
+    let cases: Vec<Value> = serde_json::from_str(include_str!("cases.json")).unwrap();
+    for case in cases {
+        let refused = case.get("refused").or_else(|| case.get("refusedByTheAgentAlone"));
+        let record =
+            Record::read("u", "a", std::time::SystemTime::UNIX_EPOCH, case["spec"].clone());
+        let read = record.map(|record| record.association.call.clone());
+        // Of a namespace or ServiceAccount that cannot be, there are no pods.
+        let names = refused.and_then(Value::as_str).is_some_and(|why| {
+            why.starts_with("namespace must") || why.starts_with("serviceAccount must")
+        });
+        let names = names || case["spec"]["namespace"].as_str().is_some_and(|it| it.len() > 63);
+        let is_good = matches!(read, Some(Ok(_)));
+        assert_eq!(is_good, refused.is_none() || names, "{case}: {read:?}");
+    }
 }
