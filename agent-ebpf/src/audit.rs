@@ -96,7 +96,7 @@ pub(crate) fn tell(packet: Packet) {
 }
 
 /// Calls `$call` for each word of the line. Written out: an offset in a register is none that the verifier
-/// takes from agents without CAP_PERFMON.
+/// takes from agents without `CAP_PERFMON`.
 macro_rules! for_each_word {
     ($call:expr) => {
         $call(0);
@@ -119,6 +119,7 @@ macro_rules! for_each_word {
 fn read_line(packet: Packet, begin: u32, told: *mut RequestLine) -> bool {
     /// Of a method, which is there.
     const LEAST: u32 = 4;
+    #[expect(clippy::cast_possible_truncation, reason = "it is 96")]
     const MOST: u32 = LINE_MAX as u32;
     for_each_word!(|at| Word(told, at).set(0));
     let left = packet.length().saturating_sub(begin).saturating_sub(LEAST);

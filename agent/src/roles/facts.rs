@@ -75,7 +75,7 @@ pub struct Namespace {
     pub labels: BTreeMap<Box<str>, Box<str>>,
     /// Whether its pods may not use `IMDSv1`: its annotation `podrole.dev/imds-v1` is `deny`.
     pub denies_imds_v1: bool,
-    /// The annotations that this was read from, as they are written down ([`super::remembered`]).
+    /// The annotations that this was read from, as they are written down (`roles/lookups/remembered.rs`).
     pub annotations: BTreeMap<Box<str>, Box<str>>,
 }
 

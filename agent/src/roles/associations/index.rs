@@ -24,7 +24,7 @@ pub struct Record {
     pub created: SystemTime,
     /// What it says.
     pub association: Arc<Association>,
-    /// The `spec` that this was read from, as it is written down ([`crate::roles::remembered`]).
+    /// The `spec` that this was read from, as it is written down (`roles/lookups/remembered.rs`).
     pub spec: Value,
 }
 
