@@ -249,9 +249,10 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         ("the writer of what was asked", Box::pin(keep_asks)),
     ];
     let metrics = Arc::new(metrics);
-    let (name, own) = (settings.node_name, (Own::new(own), &seated.office));
-    let heed = (modal, asks.clone(), trials);
-    let knowing = Knowing::beside(&handler, name, &readiness, &metrics, sts, own, heed);
+    let (name, of_aws) = (settings.node_name, (sts, Own::new(own), &seated.office));
+    let on_node = (seated.node.keeper.standing.subscribe(), modal);
+    let tried = (asks.clone(), trials);
+    let knowing = Knowing::beside(&handler, name, &readiness, &metrics, of_aws, on_node, tried);
     Ok(Bound { seated, knowing, handler, watch, assigner, modes, asks, tasks, readiness, metrics })
 }
 

@@ -23,6 +23,7 @@ pub mod processes;
 pub mod request_lines;
 pub mod self_test;
 pub mod sockets;
+mod standing;
 pub mod sysctls;
 mod tcx;
 
@@ -40,6 +41,7 @@ pub use self::modes::{Doing, Enforced, Entry, HostPod, Modes, Subject};
 pub use self::netns::NetnsCookie;
 pub use self::pod_directories::PodDirectories;
 pub use self::request_lines::RequestLines;
+pub use self::standing::Standing;
 
 use std::io;
 use std::path::PathBuf;

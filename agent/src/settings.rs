@@ -26,7 +26,7 @@ pub use self::callers::{CallerArguments, CallerSettings, IdentityMode};
 pub use self::container::{Container, ContainerError, Elsewhere};
 pub use self::inspect::{
     CheckArguments, ExplainArguments, InspectArguments, Output, OutputArguments, PodName,
-    ReportArguments, SocketArguments,
+    ReportArguments, SocketArguments, StatusArguments,
 };
 pub use self::metadata::{MetadataArguments, MetadataSettings};
 pub use self::modes::{ModeArguments, ModeSettings};

@@ -45,6 +45,7 @@ pub mod reach;
 pub mod sniffer;
 pub mod soak;
 pub mod steady;
+pub mod terminal;
 pub mod vectors;
 pub mod volumes;
 pub mod wait;

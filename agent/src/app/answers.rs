@@ -8,24 +8,27 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch as channel};
 use tokio::time::{Instant, timeout};
 
 use super::inspect::Ready;
 use super::inspect::explain::{About, Explanation, compose, verdict};
 use super::inspect::report::{self, NodeReport};
-use super::inspect::status::{HostNetworkStatus, PodStatus, SessionStatus, Status};
+use super::inspect::status::{
+    HostNetworkStatus, PodStatus, ProgramState, ProgramStatus, SessionStatus, Status,
+};
 use super::modes::{Modal, mapped};
 use super::upgrade::Office;
 use crate::callers::Callers;
 use crate::callers::pods::Pod;
+use crate::clock::Clock;
 use crate::credentials::advice::{advise, sentence};
 use crate::credentials::broker::{Broker, Phase, SessionState};
 use crate::credentials::sts::Sts;
 use crate::credentials::trials::Trials;
 use crate::credentials::trust::Known;
 use crate::credentials::{SessionPlan, SessionRequest};
-use crate::kernel::HostPod;
+use crate::kernel::{HostPod, Standing};
 use crate::metadata::asks::Asks;
 use crate::metadata::{Handler, ImdsV1, NodeMetadata};
 use crate::operate::control::hand_over::Successor;
@@ -75,6 +78,10 @@ pub(super) struct Knowing {
     trials: Trials,
     /// What is handed over to a new agent.
     office: Arc<Office>,
+    /// Where the programs are.
+    standing: channel::Receiver<Standing>,
+    /// The time of day.
+    clock: Clock,
 }
 
 impl Answers for Knowing {
@@ -105,9 +112,9 @@ impl Knowing {
         node: String,
         readiness: &Readiness,
         metrics: &Arc<Metrics>,
-        sts: Sts,
-        (own, office): (Own, &Arc<Office>),
-        (modal, asks, trials): (Modal, Asks, Trials),
+        (sts, own, office): (Sts, Own, &Arc<Office>),
+        (standing, modal): (channel::Receiver<Standing>, Modal),
+        (asks, trials): (Asks, Trials),
     ) -> Self {
         Self {
             node,
@@ -126,6 +133,8 @@ impl Knowing {
             asks,
             trials,
             office: Arc::clone(office),
+            standing,
+            clock: handler.clock.clone(),
         }
     }
 
@@ -143,10 +152,12 @@ impl Knowing {
             version: env!("CARGO_PKG_VERSION").into(),
             node: self.node.clone(),
             started: rfc3339(self.started),
+            time: rfc3339(self.clock.now()),
             ready: self.ready(),
             host_network_pods: self.callers.host_network().pods.to_string(),
             mode: self.modal.of_node().to_string(),
             changing: self.modal.is_changing(),
+            programs: programs(&self.standing.borrow()),
             pods: pods
                 .iter()
                 .map(|pod| self.pod(pod, sessions.get(pod.uid.as_str()).copied()))
@@ -285,6 +296,34 @@ fn own_issuer() -> Option<String> {
     let claims = URL_SAFE_NO_PAD.decode(token.trim().split('.').nth(1)?).ok()?;
     let claims: Value = serde_json::from_slice(&claims).ok()?;
     claims.get("iss")?.as_str().map(str::to_owned)
+}
+
+/// Each program, and where it is.
+fn programs(standing: &Standing) -> Vec<ProgramStatus> {
+    let Standing { wanted, cgroup, on_pods, hook, interfaces, is_first, refusing } = standing;
+    let absent = if *wanted { ProgramState::NotAttached } else { ProgramState::Off };
+    let state = match (on_pods, refusing) {
+        (true, false) => ProgramState::Attached,
+        (true, true) => ProgramState::Refusing,
+        (false, _) => absent,
+    };
+    let on_pods = Standing::ON_PODS.iter().map(|name| ProgramStatus {
+        name: (*name).to_owned(),
+        hook: "cgroup".to_owned(),
+        on: vec![cgroup.clone()],
+        state,
+    });
+    let forward = ProgramStatus {
+        name: Standing::ON_INTERFACES.to_owned(),
+        hook: hook.unwrap_or("none").to_owned(),
+        on: interfaces.clone(),
+        state: match (hook, interfaces.as_slice(), is_first) {
+            (None, _, _) => ProgramState::Missing,
+            (Some(_), [], _) | (Some(_), _, false) => absent,
+            (Some(_), _, true) => ProgramState::Attached,
+        },
+    };
+    on_pods.chain([forward]).collect()
 }
 
 /// Nothing of a pod that may have none.

@@ -6,10 +6,12 @@ mod remote;
 pub mod report;
 pub mod status;
 mod text;
+mod watch;
 
 use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +23,9 @@ pub(super) use self::text::{Paint, table};
 use crate::operate::control::Question;
 use crate::operate::control::client::{AskError, ask};
 use crate::operate::control::own;
-use crate::settings::{ExplainArguments, InspectArguments, Output, PodName, ReportArguments};
+use crate::settings::{
+    ExplainArguments, InspectArguments, Output, PodName, ReportArguments, StatusArguments,
+};
 
 /// The answer to [`Question::Ready`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,9 +65,16 @@ pub async fn ready(arguments: &InspectArguments) -> Result<ExitCode, AskError> {
 ///
 /// # Errors
 /// Where no agent answers.
-pub async fn status(arguments: &InspectArguments) -> Result<ExitCode, AskError> {
-    let answer: Status = ask(&arguments.socket.socket, &Question::Status).await?;
-    print(arguments.output.output, &answer);
+pub async fn status(arguments: &StatusArguments) -> Result<ExitCode, AskError> {
+    let StatusArguments { watch, socket, output } = arguments;
+    if let Some(seconds) = watch {
+        let every = Duration::from_secs(*seconds);
+        watch::show(every, output.output, || ask::<Status>(&socket.socket, &Question::Status))
+            .await;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let answer: Status = ask(&socket.socket, &Question::Status).await?;
+    print(output.output, &answer);
     Ok(ExitCode::SUCCESS)
 }
 

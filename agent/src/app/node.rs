@@ -18,7 +18,7 @@ use crate::kernel::log::Log;
 use crate::kernel::self_test::way::{self, Answer};
 use crate::kernel::{
     Drops, Enforced, Hooks, Keeper, KernelError, Loaded, Modes, NetnsCookie, NoArrival,
-    PinDirectory, PodCgroup, Presence, Programs, Records, RequestLines, Rules, self_test,
+    PinDirectory, PodCgroup, Presence, Programs, Records, RequestLines, Rules, Standing, self_test,
 };
 use crate::operate::duty::Duty;
 use crate::operate::metrics::{Counter, Gauge, Metrics};
@@ -346,6 +346,7 @@ impl Node {
             presence: here,
             duty: duty.clone(),
             readiness: readiness.clone(),
+            standing: channel::Sender::new(Standing { wanted: true, ..Standing::default() }),
         };
         Ok(Self {
             keeper,

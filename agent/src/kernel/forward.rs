@@ -25,6 +25,8 @@ pub struct ForwardGuard {
     may_be_missing: bool,
     on: On,
     held: Held,
+    /// The interfaces that it was put on last.
+    interfaces: Vec<String>,
 }
 
 /// By what it is on the interfaces.
@@ -65,6 +67,7 @@ impl ForwardGuard {
             may_be_missing: hooks.may_lack_forward,
             on,
             held: Held::default(),
+            interfaces: Vec::new(),
         })
     }
 
@@ -78,6 +81,17 @@ impl ForwardGuard {
     #[must_use]
     pub fn other_versions(&self) -> Vec<PathBuf> {
         self.directory.others().to_vec()
+    }
+
+    /// By what it is on interfaces, and on which.
+    #[must_use]
+    pub fn place(&self) -> Option<(ForwardHook, &[String])> {
+        let hook = match self.on {
+            On::Tcx(_) => ForwardHook::Tcx,
+            On::Clsact(_) => ForwardHook::Clsact,
+            On::Nothing => return None,
+        };
+        Some((hook, &self.interfaces))
     }
 
     /// From now on what it has attached outlives this process, whatever becomes of it.
@@ -128,11 +142,14 @@ impl ForwardGuard {
             On::Tcx(tcx) => tcx.guard(program, &self.directory, &none, false),
             On::Clsact(clsact) => clsact.guard(program, interfaces, none, true).await,
             On::Nothing => Ok(()),
-        }
+        }?;
+        self.interfaces.clear();
+        Ok(())
     }
 
     async fn put(&mut self, interfaces: &Watch, fresh: bool) -> Result<(), KernelError> {
         let guarded = interfaces.guarded().await?;
+        self.interfaces = guarded.values().cloned().collect();
         let program = program(&mut self.ebpf)?;
         match &mut self.on {
             On::Tcx(tcx) => tcx.guard(program, &self.directory, &guarded, fresh),

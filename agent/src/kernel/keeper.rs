@@ -14,8 +14,9 @@ use crate::operate::readiness::{Latch, Readiness};
 use crate::report::Chain;
 
 use super::cgroups::Presence as CgroupPresence;
+use super::hooks::ForwardHook;
 use super::interfaces::Watch;
-use super::{Drops, KernelError, Lost, PodCgroup, Programs, Records};
+use super::{Drops, KernelError, Lost, PodCgroup, Programs, Records, Standing};
 
 /// How often links are looked at, where nothing tells of a change.
 const VERIFY_EVERY: Duration = Duration::from_secs(10);
@@ -67,6 +68,8 @@ pub struct Keeper {
     pub duty: Duty,
     /// Where it says so when they are not where they belong.
     pub readiness: Readiness,
+    /// Tells where the programs are.
+    pub standing: channel::Sender<Standing>,
 }
 
 /// What `/readyz` calls them, where they are not where they belong.
@@ -86,6 +89,7 @@ impl Keeper {
         self.programs.attach_to_pods(&self.cgroup)?;
         self.programs.forward.hold()?;
         self.presence.send_replace(Presence::On);
+        self.tell_standing().await;
         Ok(())
     }
 
@@ -100,6 +104,21 @@ impl Keeper {
         self.programs.forward.hold()?;
         info!("the programs are off this node: pods reach the real metadata service");
         Ok(())
+    }
+
+    async fn tell_standing(&self) {
+        let (hook, interfaces) = self.programs.forward.place().unzip();
+        let wanted = *self.wanted.borrow();
+        let now = Standing {
+            wanted,
+            cgroup: self.cgroup.path().display().to_string(),
+            on_pods: self.is_settled(),
+            hook: hook.map(ForwardHook::name),
+            interfaces: interfaces.unwrap_or_default().to_vec(),
+            is_first: self.programs.forward.stands(&self.interfaces).await,
+            refusing: *self.refuse.borrow(),
+        };
+        self.standing.send_replace(now);
     }
 
     /// Whether the programs are on the pods' cgroup as it is now: it can be made anew while they are
@@ -130,16 +149,18 @@ impl Keeper {
     /// Until they shall be on the node, or another agent is on duty.
     async fn stay_off(&mut self, duty: &mut Duty) {
         let mut sweep = interval(ARRIVES_WITHIN);
-        let mut is_off = *self.presence.borrow() == Presence::Off;
+        // Some may have been put on before another could not be.
+        let mut is_off = false;
         loop {
             tokio::select! {
                 () = duty.ends() => return,
                 changed = self.wanted.changed() => return changed_or_never(changed).await,
-                _ = sweep.tick() => if !is_off {
+                _ = sweep.tick(), if !is_off => {
                     match self.detach().await {
                         Ok(()) => is_off = true,
                         Err(error) => error!(error = %Chain(&error), "the programs cannot be taken off; trying again"),
                     }
+                    self.tell_standing().await;
                 }
             }
         }
@@ -156,6 +177,7 @@ impl Keeper {
         };
         if let Err(error) = again {
             error!(error = %Chain(&error), "the programs cannot be attached; trying again");
+            self.tell_standing().await;
         }
     }
 
@@ -192,6 +214,7 @@ impl Keeper {
                         self.follow().await;
                     }
                     self.verify(misplaced).await;
+                    self.tell_standing().await;
                 }
                 _ = look.tick(), if is_on => {
                     is_unpinned = self.hold(is_unpinned);

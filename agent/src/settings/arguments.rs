@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use super::callers::CallerArguments;
 use super::inspect::{
     CheckArguments, ExplainArguments, InspectArguments, ReportArguments, SocketArguments,
+    StatusArguments,
 };
 use super::metadata::MetadataArguments;
 use super::modes::ModeArguments;
@@ -39,8 +40,8 @@ pub enum Command {
     Explain(ExplainArguments),
     /// Say what enforce changes for each workload of the cluster, and what is to be done first
     Report(ReportArguments),
-    /// Show this node: its pods, their roles and sessions, what was counted
-    Status(InspectArguments),
+    /// Show this node: programs, pods, their roles and sessions, what was counted
+    Status(StatusArguments),
     /// Say whether this node can run the agent, a line for each thing that it needs, with the mend
     Check(Box<CheckArguments>),
     /// Be the process that the agent's self-test runs in the pods' cgroup

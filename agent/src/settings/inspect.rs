@@ -38,7 +38,31 @@ pub enum Output {
     Json,
 }
 
-/// The flags of `podrole ready` and `podrole status`.
+/// The flags of `podrole status`.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArguments {
+    /// Show it again every so many seconds, in place, until Ctrl-C; without a number, every 2
+    #[arg(
+        long,
+        env = "PODROLE_WATCH",
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2",
+        value_parser = clap::value_parser!(u64).range(1..=3600)
+    )]
+    pub watch: Option<u64>,
+
+    /// Where the agent listens.
+    #[command(flatten)]
+    pub socket: SocketArguments,
+
+    /// How the answer looks.
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// The flags of `podrole ready`.
 #[derive(Clone, Debug, Args)]
 pub struct InspectArguments {
     /// Where the agent listens.

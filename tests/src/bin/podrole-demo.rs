@@ -103,7 +103,7 @@ fn run(flags: &Flags, cluster: &Cluster, sender: &Sender<()>, end: &Receiver<()>
     let is_as_promised = rows.iter().all(|row| row.is_as_promised);
     println!("\n{}", conclusion(is_as_promised));
     if flags.keep {
-        explain(&pods);
+        explain(flags, cluster, &pods);
         wait_for_the_end(sender, end);
     }
     Ok(is_as_promised)
@@ -204,7 +204,12 @@ fn conclusion(is_as_promised: bool) -> &'static str {
     }
 }
 
-fn explain(pods: &[Pod<'_>]) {
+fn explain(flags: &Flags, cluster: &Cluster, pods: &[Pod<'_>]) {
+    let (socket, podrole) = (cluster.socket(), flags.agent.display());
+    println!("\nThe node's agent, as an operator asks it:");
+    for command in ["status --watch", "explain demo/web", "explain demo/legacy"] {
+        println!("  sudo env PODROLE_SOCKET={} {podrole} {command}", socket.display());
+    }
     for pod in pods {
         println!("\nA shell in {}/{}:\n  {}", pod.namespace, pod.name, pod.by_hand());
     }
