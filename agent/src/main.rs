@@ -16,8 +16,8 @@ use podrole::operate::telemetry;
 use podrole::operate::{core_dumps, privileges};
 use podrole::report::Chain;
 use podrole::settings::{
-    AgentArguments, Arguments, AttachArguments, AttachSettings, Command, DetachArguments,
-    SelfTestArguments, Settings,
+    AgentArguments, Arguments, AttachArguments, AttachSettings, CheckArguments, Command,
+    DetachArguments, KernelSettings, SelfTestArguments, Settings,
 };
 use tracing::{debug, info};
 
@@ -30,9 +30,7 @@ fn main() -> ExitCode {
         Command::Attach(arguments) => attach(*arguments),
         Command::Detach(arguments) => detach(&arguments),
         Command::Ready(arguments) => ask_agent(inspect::ready(&arguments)),
-        Command::Check(arguments) => {
-            ask_agent(async move { Ok::<_, Infallible>(Box::pin(app::check(&arguments)).await) })
-        }
+        Command::Check(arguments) => check(*arguments),
         Command::Explain(arguments) => ask_agent(inspect::explain(&arguments)),
         Command::Report(arguments) => ask_agent(inspect::report(&arguments)),
         Command::Status(arguments) => ask_agent(inspect::status(&arguments)),
@@ -108,6 +106,15 @@ fn ask_agent<E: std::error::Error + Send + Sync + 'static>(
         Ok(Ok(code)) => code,
         Ok(Err(error)) => failed(1, &Chain(&error)),
         Err(error) => failed(1, &error),
+    }
+}
+
+fn check(arguments: CheckArguments) -> ExitCode {
+    match KernelSettings::from_arguments(arguments.kernel.clone()) {
+        Ok(kernel) => ask_agent(async move {
+            Ok::<_, Infallible>(Box::pin(app::check(&arguments, &kernel)).await)
+        }),
+        Err(mistakes) => failed(USAGE, &mistakes),
     }
 }
 

@@ -161,6 +161,16 @@ impl KernelSettings {
     fn check(arguments: KernelArguments, check: &mut Checker) -> Self {
         let KernelArguments {
             pod_cgroup,
+    /// Checks the flags of the kernel's part alone.
+    ///
+    /// # Errors
+    /// Every mistake, with its flag and what would be right.
+    pub fn from_arguments(arguments: KernelArguments) -> Result<Self, Mistakes> {
+        let mut check = Checker::default();
+        let settings = Self::check(arguments, &mut check);
+        check.done(settings)
+    }
+
             bpf_fs,
             guard_interface,
             guard_exempt_interface,

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::inspect::{Paint, Show, print, table};
-use crate::settings::CheckArguments;
+use crate::settings::{CheckArguments, KernelSettings};
 
 /// For each thing that is looked at.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -84,29 +84,30 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Looks at everything; good if nothing is bad.
-pub async fn check(arguments: &CheckArguments) -> ExitCode {
+/// Looks at everything; good if nothing is bad. `kernel` is what `arguments` say of the kernel's part.
+pub async fn check(arguments: &CheckArguments, kernel: &KernelSettings) -> ExitCode {
     let findings = match &arguments.pod {
         Some(name) => pod::way(arguments, name).await,
-        None => Box::pin(all(arguments)).await,
+        None => Box::pin(all(arguments, kernel)).await,
     };
     let good = findings.iter().all(|finding| finding.outcome != Outcome::Bad);
     print(arguments.output.output, &Report { good, findings });
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn all(arguments: &CheckArguments) -> Vec<Finding> {
-    let kernel = &arguments.kernel;
+async fn all(arguments: &CheckArguments, kernel: &KernelSettings) -> Vec<Finding> {
     let mut findings = vec![
         node::kernel(),
+        node::guards(kernel),
         node::capabilities(),
+        node::cgroup2(),
         node::pods(kernel.pod_cgroup.as_deref()),
         node::bpf_fs(&kernel.bpf_fs),
-        node::addresses(&kernel.listen),
+        node::addresses(&arguments.kernel.listen),
     ];
     let (agent, metadata, own, rights) = tokio::join!(
-        within("agent", node::agent(&arguments.socket.socket)),
-        within("metadata service", aws::metadata(&kernel.metadata_address)),
+        within("agent", node::agent(&arguments.socket.socket, kernel)),
+        within("metadata service", aws::metadata(&arguments.kernel.metadata_address)),
         within("AWS identity", aws::identity()),
         within("API server", cluster::rights()),
     );
@@ -121,6 +122,20 @@ async fn within(check: &'static str, looking: impl Future<Output = Vec<Finding>>
     })
 }
 
+impl Report {
+    fn summary(&self, paint: Paint) -> String {
+        let count = |outcome| self.findings.iter().filter(|f| f.outcome == outcome).count();
+        let (good, unsure, bad) =
+            (count(Outcome::Good), count(Outcome::Unsure), count(Outcome::Bad));
+        let bad = match bad {
+            0 => "none fails".to_owned(),
+            1 => paint.bad("1 fails"),
+            more => paint.bad(format!("{more} fail")),
+        };
+        format!("\n{good} ok, {unsure} to look at, {bad}\n")
+    }
+}
+
 impl Show for Report {
     fn show(&self, paint: Paint) -> String {
         let rows = self.findings.iter().map(|finding| {
@@ -132,9 +147,10 @@ impl Show for Report {
         let lines = text.lines().map(|line| match line.split_once(' ') {
             Some(("FAIL", rest)) => format!("{} {rest}\n", paint.bad("FAIL")),
             Some(("ok", rest)) => format!("{} {rest}\n", paint.good("ok")),
+            Some(("look", rest)) => format!("{} {rest}\n", paint.unsure("look")),
             _ => format!("{line}\n"),
         });
-        lines.collect()
+        lines.chain([self.summary(paint)]).collect()
     }
 }
 
@@ -153,5 +169,6 @@ mod tests {
         assert_eq!(lines[1], "ok    kernel  Linux 6.18.0");
         assert_eq!(lines[2], "FAIL  rights  may not list pods");
         assert_eq!(lines[3], "              -> apply deploy/rbac.yaml");
+        assert_eq!(lines[5], "1 ok, 0 to look at, 1 fails");
     }
 }

@@ -196,7 +196,11 @@ fn find(mount: &Path) -> Result<PathBuf, KernelError> {
     })
 }
 
-fn cgroup2_mounts() -> Result<Vec<PathBuf>, KernelError> {
+/// Where cgroup2 is mounted: at one place or more.
+///
+/// # Errors
+/// Where it is nowhere, or that cannot be told.
+pub fn cgroup2_mounts() -> Result<Vec<PathBuf>, KernelError> {
     const MOUNTS: &str = "/proc/self/mountinfo";
     let mounts = fs::read_to_string(MOUNTS).map_err(|source: io::Error| KernelError::File {
         what: "read",

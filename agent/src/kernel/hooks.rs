@@ -101,6 +101,12 @@ impl Hooks {
         let forward = chosen.unwrap_or_else(|| ForwardHook::of(running));
         Self { forward, may_lack_forward: may_lack.contains(&Hook::Forward) }
     }
+
+    /// By what the forward guard is to be on interfaces.
+    #[must_use]
+    pub fn forward(self) -> ForwardHook {
+        self.forward
+    }
 }
 
 #[cfg(test)]

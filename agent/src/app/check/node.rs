@@ -1,16 +1,19 @@
 //! What the agent needs of the node itself.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::{fs, io};
 
 use super::Finding;
 use crate::app::inspect::Ready;
 use crate::app::listen;
-use crate::kernel::{PodCgroup, bpffs};
+use crate::kernel::cgroups::cgroup2_mounts;
+use crate::kernel::{ForwardHook, Hooks, PodCgroup, bpffs};
 use crate::operate::control::Question;
 use crate::operate::control::client::{AskError, ask};
 use crate::report::Chain;
-use crate::settings::Listen;
+use crate::settings::{ADMIN_PORT, KernelSettings, Listen};
 
 /// The first kernel with all that the programs use but for the forward guard's tcx.
 const OLDEST: (u32, u32) = (5, 10);
@@ -18,7 +21,8 @@ const OLDEST: (u32, u32) = (5, 10);
 const TCX: (u32, u32) = (6, 6);
 
 /// Capabilities by their number in `include/uapi/linux/capability.h`, and what each is for.
-const CAPABILITIES: [(u32, &str, &str); 3] = [
+const CAPABILITIES: [(u32, &str, &str); 4] = [
+    (2, "CAP_DAC_READ_SEARCH", "which pod's cgroup a connection comes from"),
     (12, "CAP_NET_ADMIN", "the forward guard on interfaces"),
     (21, "CAP_SYS_ADMIN", "mounting the BPF file system, and the self-test's network namespace"),
     (39, "CAP_BPF", "the eBPF programs"),
@@ -75,6 +79,54 @@ fn effective(status: &str) -> Option<u64> {
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
+/// The hooks that a kernel may lack, by the names that `--allow-missing-guards` takes.
+pub(super) fn guards(kernel: &KernelSettings) -> Finding {
+    const CHECK: &str = "guards";
+    match Hooks::of_running(kernel.forward_hook, &[]).forward() {
+        ForwardHook::Tcx => Finding::good(CHECK, "forward: by tcx"),
+        ForwardHook::Clsact => Finding::good(
+            CHECK,
+            "forward: by filters of clsact (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF); a kernel without them is refused, unless --allow-missing-guards says forward",
+        ),
+    }
+}
+
+pub(super) fn cgroup2() -> Finding {
+    const CHECK: &str = "cgroup2";
+    match cgroup2_mounts() {
+        Ok(mounts) => {
+            let mounts: Vec<_> = mounts.iter().map(|mount| mount.display().to_string()).collect();
+            Finding::good(CHECK, format!("mounted at {}", mounts.join(", ")))
+        }
+        Err(error) => Finding::of_error(CHECK, &error),
+    }
+}
+
+/// Whether podrole's ports are free, on a node where no agent runs.
+fn ports(kernel: &KernelSettings) -> Finding {
+    const CHECK: &str = "ports";
+    // That no address can be told is a finding of its own.
+    let proxies = listen::or_primary(kernel.listen).ok();
+    let admin = kernel.admin_listen.unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, ADMIN_PORT).into());
+    let proxies = proxies.iter().flat_map(Listen::addresses);
+    let all: Vec<SocketAddr> = proxies.chain([admin]).collect();
+    let taken = |address: &&SocketAddr| {
+        let bound = std::net::TcpListener::bind(address);
+        bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+    };
+    let taken: Vec<_> = all.iter().filter(taken).map(ToString::to_string).collect();
+    if taken.is_empty() {
+        let ports: BTreeSet<_> = all.iter().map(|address| address.port().to_string()).collect();
+        let ports: Vec<_> = ports.into_iter().collect();
+        return Finding::good(CHECK, format!("{} are free", ports.join(" and ")));
+    }
+    Finding::bad(
+        CHECK,
+        format!("somebody else listens on {}", taken.join(", ")),
+        "`ss -ltnp` says who; give podrole another port by --listen or --admin-listen",
+    )
+}
+
 pub(super) fn pods(given: Option<&Path>) -> Finding {
     const CHECK: &str = "pods' cgroup";
     match PodCgroup::find(given) {
@@ -116,16 +168,20 @@ pub(super) fn addresses(given: &[String]) -> Finding {
     }
 }
 
-pub(super) async fn agent(socket: &Path) -> Vec<Finding> {
+/// The agent, if one runs, or else whether one could have its ports.
+pub(super) async fn agent(socket: &Path, kernel: &KernelSettings) -> Vec<Finding> {
     const CHECK: &str = "agent";
     vec![match ask::<Ready>(socket, &Question::Ready).await {
         Ok(ready) if ready.ready => Finding::good(CHECK, "runs and is ready"),
         Ok(ready) => Finding::bad(CHECK, format!("runs, {ready}"), "see its log"),
-        Err(AskError::NoAgent { .. }) => Finding::unsure(
-            CHECK,
-            format!("none answers at {}", socket.display()),
-            "without one, pods are refused where the programs are attached, and have the node's role where they are not",
-        ),
+        Err(AskError::NoAgent { .. }) => {
+            let none = Finding::unsure(
+                CHECK,
+                format!("none answers at {}", socket.display()),
+                "without one, pods are refused where the programs are attached, and have the node's role where they are not",
+            );
+            return vec![none, ports(kernel)];
+        }
         Err(error) => Finding::bad(CHECK, Chain(&error).to_string(), "see its log"),
     }]
 }

@@ -31,6 +31,11 @@ impl Paint {
         self.with("32", text)
     }
 
+    /// What may need somebody.
+    pub(crate) fn unsure(self, text: impl fmt::Display) -> String {
+        self.with("33", text)
+    }
+
     /// What needs somebody.
     pub(crate) fn bad(self, text: impl fmt::Display) -> String {
         self.with("31", text)
