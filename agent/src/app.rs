@@ -59,7 +59,7 @@ use crate::metadata::asks::Asks;
 use crate::metadata::{Handler, KeyError, Keyring};
 use crate::operate::control::server::SocketError;
 use crate::operate::events::{self, Events};
-use crate::operate::metrics::Metrics;
+use crate::operate::metrics::{self, Metrics};
 use crate::operate::node_object::NodeObject;
 use crate::operate::readiness::Readiness;
 use crate::operate::supervisor::Ended;
@@ -189,12 +189,12 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let (client, name) = (kubernetes.clone(), settings.node_name.clone());
     let (events, writer) = events::Writer::new(client, clock.clone(), name, duty.clone());
     let (index, pods) = channel::channel(Index::default());
-    let mut metrics = Metrics::default();
+    let mut metrics = Metrics::new(settings.metrics_by_namespace);
     let identity = node.identity(&settings.callers, listen, &metrics)?;
     let fresh = Fresh::default();
     let (host, meters) = (settings.host_network(), metrics.identities.clone());
     let callers = Callers::new(pods.clone(), identity, host.clone(), fresh.clone(), meters);
-    measure(node, &mut sources, &mut metrics, &callers);
+    measure(node, &mut sources, &mut metrics, &callers, &readiness);
     let own_base = own_base(&sources.sts, &settings.rules.base);
     let (sts, learned) = (sources.sts.clone(), sources.memory());
     let (broker, broker_task) = Broker::new(sources, clock.clone(), metrics.sessions.clone());
@@ -202,10 +202,11 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         metadata::connect(&settings.metadata, &kubernetes, &settings.node_name, &metrics);
     let snapshot = snapshot(&settings);
     let remembered = Remembered::load(&snapshot, node.pods.clone());
-    let watch = watch(&settings, kubernetes.clone(), fresh, remembered, index);
+    let watches = metrics.watches.clone();
+    let watch = watch(&settings, kubernetes.clone(), fresh, remembered, watches.clone(), index);
     let snapshot = snapshot.follow(pods.clone(), duty.clone());
     let memory = Memory::new(&settings.state_dir, &settings.node_name, &settings.rules);
-    let (roles, lookups) = roles_of(settings.rules, &kubernetes, pods.clone(), &events);
+    let (roles, lookups) = roles_of(settings.rules, &kubernetes, pods.clone(), &events, watches);
     let lookups = lookups.remembering(memory.load());
     let about = (&settings.modes, settings.state_dir.as_path(), settings.node_name.as_str());
     let (modes, own_node) = Parts::new(about, kubernetes, pods, &roles, host);
@@ -225,6 +226,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         container_credentials: settings.kernel.container_credentials,
         started: clock.now(),
         requests: metrics.requests.clone(),
+        decisions: metrics.decisions.clone(),
         events,
     };
     let (asks, trials) = (Asks::default(), Trials::default());
@@ -277,6 +279,7 @@ fn watch(
     client: kube::Client,
     fresh: Fresh,
     remembered: Remembered,
+    watches: metrics::Watches,
     index: channel::Sender<Index>,
 ) -> Watch {
     Watch {
@@ -286,17 +289,25 @@ fn watch(
         labels: settings.rules.labels_of_pods().map(str::to_owned).collect(),
         fresh,
         remembered,
+        watches,
         index,
     }
 }
 
 /// Gives the kernel's part what it counts by, and metrics what they ask for.
-fn measure(node: &mut Node, sources: &mut Sources, metrics: &mut Metrics, callers: &Callers) {
+fn measure(
+    node: &mut Node,
+    sources: &mut Sources,
+    metrics: &mut Metrics,
+    callers: &Callers,
+    readiness: &Readiness,
+) {
     sources.sts.untagged = metrics.untagged_sessions.clone();
     node.keeper.lost = metrics.redirects_lost.clone();
     node.keeper.missing = metrics.missing(Hook::Forward.name());
     let known = callers.clone();
-    metrics.ask(Arc::clone(&node.keeper.drops) as _, move || known.count());
+    let drops = Arc::clone(&node.keeper.drops);
+    metrics.ask(drops as _, move || known.count(), readiness.clone());
 }
 
 /// What decides, and what looks up what it depends on.
@@ -305,9 +316,10 @@ fn roles_of(
     client: &kube::Client,
     pods: channel::Receiver<Index>,
     events: &Events,
+    silence: metrics::Watches,
 ) -> (Roles, Lookups<Watches>) {
     let labels = rules.labels_of_namespaces().map(str::to_owned).collect();
-    let watches = Watches::new(client.clone(), rules.keys.clone(), labels);
+    let watches = Watches::new(client.clone(), rules.keys.clone(), labels, silence);
     Roles::new(rules, watches, pods, events.clone())
 }
 

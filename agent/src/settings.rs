@@ -9,6 +9,7 @@ mod inspect;
 mod metadata;
 mod modes;
 mod parse;
+pub mod reference;
 mod roles;
 mod sessions;
 
@@ -73,6 +74,8 @@ pub struct Settings {
     pub metadata: MetadataSettings,
     /// The taint that is removed from the Node once the agent is ready, if the Node is written to at all.
     pub startup_taint: Option<String>,
+    /// Whether requests are counted by the namespace of the pods that ask.
+    pub metrics_by_namespace: bool,
     /// What is logged, and how.
     pub log: LogSettings,
 }
@@ -158,9 +161,6 @@ pub struct KernelSettings {
 }
 
 impl KernelSettings {
-    fn check(arguments: KernelArguments, check: &mut Checker) -> Self {
-        let KernelArguments {
-            pod_cgroup,
     /// Checks the flags of the kernel's part alone.
     ///
     /// # Errors
@@ -171,6 +171,9 @@ impl KernelSettings {
         check.done(settings)
     }
 
+    fn check(arguments: KernelArguments, check: &mut Checker) -> Self {
+        let KernelArguments {
+            pod_cgroup,
             bpf_fs,
             guard_interface,
             guard_exempt_interface,
@@ -279,6 +282,10 @@ impl Settings {
             kubelet_dir: sessions.kubelet_dir,
             metadata: metadata::check(arguments.metadata, &mut check),
             startup_taint: check.require("--startup-taint", parse::taint(arguments.startup_taint)),
+            metrics_by_namespace: check.require(
+                "--metrics-namespace-label",
+                parse::switch(&arguments.metrics_namespace_label),
+            ),
             log: LogSettings::check(arguments.log, &mut check),
         };
         check.done(settings)

@@ -14,6 +14,7 @@ pub mod agent;
 pub mod aws;
 pub mod bpf;
 pub mod bpffs;
+pub mod bridge;
 pub mod bulk;
 pub mod carried;
 pub mod cgroup;

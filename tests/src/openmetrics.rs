@@ -36,18 +36,21 @@ pub fn read(text: &str) -> Result<Samples> {
 }
 
 /// A number; of one that is not whole, what is before the point.
+#[expect(clippy::cast_possible_truncation, reason = "what is counted is far below 2^53")]
 fn number(text: &str) -> Result<i64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    ensure!(!fraction.is_empty() && fraction.bytes().all(|b| b.is_ascii_digit()), "{text:?}");
-    Ok(whole.parse()?)
+    ensure!(!text.ends_with('.'), "{text:?}");
+    let number: f64 = text.parse()?;
+    ensure!(number.is_finite(), "{text:?}");
+    Ok(number as i64)
 }
 
-/// Whether a series tells how often something happened or how many there are: all others measure time,
-/// and move by themselves.
+/// Whether a series tells how often something happened or how many there are: all others measure time or
+/// the process, and move by themselves.
 #[must_use]
 pub fn is_count(series: &str) -> bool {
     let name = series.split('{').next().unwrap_or(series);
-    !name.contains("_seconds") && name != "podrole_sts_requests_allowed"
+    let is_of_process = name.starts_with("process_");
+    !name.contains("_seconds") && name != "podrole_sts_requests_allowed" && !is_of_process
 }
 
 /// Which series differ, and by how much; one that is not there is at 0.

@@ -4,16 +4,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use podrole_tests::bridge::container;
 use podrole_tests::cluster::Cluster;
 use podrole_tests::http::{LIST, METADATA, Request, TOKEN, TOKEN_HEADER, TOKEN_TTL};
-use podrole_tests::netns::Namespace;
 use podrole_tests::openmetrics::{self, Samples};
 use podrole_tests::place::Place;
 use podrole_tests::pretend::sts::behaviour::Way as Sts;
 use podrole_tests::vectors::attack::{Attack, Quirk, Report, Transport, Way};
 use podrole_tests::vectors::packet;
 use podrole_tests::wait::{self, PATIENCE};
-use podrole_tests::{curl, leftovers, process};
+use podrole_tests::{curl, process};
 
 const URL: &str = "http://10.0.0.10:16926/metrics";
 const REDIRECTS: &str = "podrole_redirects_total";
@@ -35,17 +35,29 @@ fn forwarded(interface: &str) -> String {
 }
 
 fn requests(document: &str, status: u16) -> String {
-    format!("podrole_requests_total{{document=\"{document}\",status=\"{status}\"}}")
+    requests_of("default", document, status)
+}
+
+fn requests_of(namespace: &str, document: &str, status: u16) -> String {
+    format!(
+        "podrole_requests_total{{document=\"{document}\",status=\"{status}\",pod_namespace=\"{namespace}\"}}"
+    )
 }
 
 fn sts(outcome: &str) -> String {
-    format!("podrole_sts_requests_total{{outcome=\"{outcome}\"}}")
+    format!("podrole_sts_requests_total{{source=\"sts\",outcome=\"{outcome}\"}}")
 }
 
-/// What has moved. Whose each request is, is counted beside what it asks, and not looked at here.
+fn decisions(rule: &str, verdict: &str) -> String {
+    format!("podrole_decisions_total{{rule=\"{rule}\",verdict=\"{verdict}\"}}")
+}
+
+/// What has moved. Whose each request is, and what the rules say of it, is counted beside what it asks,
+/// and not looked at here.
 fn moved_since(before: &Samples, cluster: &Cluster) -> Result<Samples> {
     let mut moved = openmetrics::moved(before, &scrape(cluster)?);
-    moved.retain(|series, _| !series.starts_with("podrole_identities_total"));
+    let beside = ["podrole_identities_total", "podrole_decisions_total"];
+    moved.retain(|series, _| !beside.iter().any(|beside| series.starts_with(beside)));
     Ok(moved)
 }
 
@@ -97,31 +109,6 @@ fn ip(place: &Place, batch: &str) -> Result<()> {
     Ok(())
 }
 
-/// A container behind a bridge of the node, as Docker makes it: no pod.
-fn container(cluster: &Cluster, bridge: &str, network: u8) -> Result<(Namespace, Place)> {
-    let namespace = Namespace::new(&leftovers::name())?;
-    let name = namespace.name();
-    ip(
-        &cluster.node_place(),
-        &format!(
-            "\
-            link add {bridge} type bridge\n\
-            address add 172.17.{network}.1/24 dev {bridge}\n\
-            link set {bridge} up\n\
-            link add port{network} type veth peer name eth0 netns {name}\n\
-            link set port{network} master {bridge} up\n"
-        ),
-    )?;
-    namespace.ip(&format!(
-        "\
-        address add 172.17.{network}.2/24 dev eth0\n\
-        link set eth0 up\n\
-        route add default via 172.17.{network}.1\n"
-    ))?;
-    let place = Place { namespace: namespace.path(), ..cluster.node_place() };
-    Ok((namespace, place))
-}
-
 fn datagram(place: &Place) -> Result<()> {
     let exchange = place.udp("169.254.169.254:53", b"hello")?;
     ensure!(exchange.failure.is_some(), "somebody answered");
@@ -140,7 +127,7 @@ fn each_refusal_of_the_kernel_moves_its_own_counter() -> Result<()> {
         let stranger = Place { cgroup: cluster.node_place().cgroup, ..Place::clone(&pod) };
         let (_docker, container) = container(cluster, "docker0", 0)?;
         assert!(pod.node_credentials()?.is_some());
-        let mut agent = cluster.agent().start()?;
+        let mut agent = cluster.agent().set("--prefetch", "off").start()?;
 
         let other_port = || pod.is_refused("169.254.169.254:8080");
         moves(cluster, "another port", other_port, &[&refusals("connect")])?;
@@ -245,8 +232,65 @@ fn each_request_moves_its_own_counter() -> Result<()> {
             cluster,
             "a process of the node at the proxy itself",
             || stranger.ask_at("10.0.0.10:16925", &Request::get(LIST)),
-            &[&requests("role_list", 403)],
+            &[&requests_of("", "role_list", 403)],
         )
+    })
+}
+
+#[test]
+fn each_decision_moves_the_counter_of_its_rule() -> Result<()> {
+    Cluster::with(|cluster| {
+        let web = cluster.pod("web").namespace("shop").role("web").start()?;
+        let plain = cluster.pod("plain").start()?;
+        let bad = cluster.pod("bad").annotation("iam.amazonaws.com/role", "not a role").start()?;
+        let _agent = cluster.agent().start()?;
+        web.wait_for_role("web")?;
+        for (pod, series, status) in [
+            (&web, decisions("pod-annotation", "granted"), 200),
+            (&bad, decisions("pod-annotation", "refused"), 403),
+            (&plain, decisions("none", "none"), 404),
+        ] {
+            let before = scrape(cluster)?;
+            ensure!(pod.get(LIST)?.status == status, "{}", pod.name);
+            let moved = openmetrics::moved(&before, &scrape(cluster)?);
+            let of_rules = moved.iter().filter(|(series, _)| series.contains("_decisions_"));
+            assert_eq!(of_rules.collect::<Vec<_>>(), [(&series, &1)], "{}", pod.name);
+            let asked = requests_of(&pod.namespace, "role_list", status);
+            assert_eq!(moved.get(&asked), Some(&1), "{moved:?}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn the_namespace_of_pods_is_not_told_where_that_is_not_wanted() -> Result<()> {
+    Cluster::with(|cluster| {
+        let web = cluster.pod("web").namespace("shop").role("web").start()?;
+        let _agent = cluster.agent().set("--metrics-namespace-label", "off").start()?;
+        web.wait_for_role("web")?;
+        let samples = scrape(cluster)?;
+        let asked = "podrole_requests_total{document=\"role_list\",status=\"200\"}";
+        ensure!(samples.get(asked) > Some(&0), "{samples:?}");
+        ensure!(!samples.keys().any(|series| series.contains("namespace")), "{samples:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_watch_that_hears_nothing_is_told_of() -> Result<()> {
+    let silence = |cluster: &Cluster| -> Result<i64> {
+        let reply = curl::request(&cluster.node_place(), "GET", URL, &[], "")?;
+        let samples = openmetrics::read(&reply.ok()?)?;
+        let series = "podrole_watch_silence_seconds{resource=\"pods\"}";
+        samples.get(series).copied().context("no series")
+    };
+    Cluster::with(|cluster| {
+        let _agent = cluster.agent().start()?;
+        ensure!(silence(cluster)? < 3, "it was told of the list a moment ago");
+        cluster.kubernetes.fail()?;
+        wait::until_true("silence", || Ok(silence(cluster)? >= 3))?;
+        cluster.kubernetes.recover()?;
+        wait::until_true("word of the API server", || Ok(silence(cluster)? < 3))
     })
 }
 

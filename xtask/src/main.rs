@@ -9,6 +9,7 @@ mod cargo_tool;
 mod clients;
 mod debian;
 mod demo;
+mod docs;
 mod fuzz;
 mod lines;
 mod linker;
@@ -47,6 +48,8 @@ enum Task {
     Demo(demo::Arguments),
     /// Write the manifests that are generated from the agent's types
     Manifests,
+    /// Write the pages and tables that are generated from the agent's types
+    Docs,
     /// Check the repository's own rules
     Tidy,
     /// Count lines of code, room by room
@@ -71,6 +74,7 @@ fn run(Arguments { task }: Arguments) -> anyhow::Result<()> {
         Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Task::Demo(arguments) => demo::run(&workspace, &arguments),
         Task::Manifests => manifests::run(&workspace),
+        Task::Docs => docs::run(&workspace),
         Task::Tidy => tidy::run(&workspace),
         Task::Lines => lines::run(&workspace),
     }

@@ -20,7 +20,8 @@ pub(super) fn connect(
 ) -> (NodeMetadata, Task) {
     let paths = Arc::new(settings.paths.clone());
     if let Some(endpoint) = settings.endpoint.clone() {
-        let (upstream, task) = Upstream::new(Client::new(endpoint), metrics.upstream.clone());
+        let (asked, oldest) = (metrics.upstream.clone(), metrics.upstream_oldest.clone());
+        let (upstream, task) = Upstream::new(Client::new(endpoint), asked, oldest);
         return (NodeMetadata { paths, source: NodeSource::Service(upstream) }, Box::pin(task));
     }
     let (writer, location) = channel::channel(None);

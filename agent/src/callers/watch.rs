@@ -17,6 +17,7 @@ use tokio::sync::watch as channel;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
+use crate::operate::metrics::{Watched as Resource, Watches};
 use crate::report::Chain;
 
 use self::list::Lister;
@@ -26,6 +27,7 @@ use super::pod_key::PodKey;
 use super::pods::{Change, Event, Index, Pod, PodUid, ProjectedToken};
 use super::workload::Workload;
 
+pub(crate) mod heard;
 mod list;
 pub mod location;
 pub mod own_node;
@@ -115,6 +117,8 @@ pub struct Watch {
     pub fresh: Fresh,
     /// The pods that are taken for known until the API server tells of them.
     pub remembered: Remembered,
+    /// Counts how long the API server is silent.
+    pub watches: Watches,
     /// The index, whose only writer this is.
     pub index: channel::Sender<Index>,
 }
@@ -135,7 +139,9 @@ impl Watch {
     /// Runs for ever: reconnects, resumes after 410 Gone and backs off by itself. `on_change` is told
     /// of each change, in order, after the index has it.
     pub async fn run(self, mut on_change: impl FnMut(&Change)) {
-        let Self { client, node_name, annotations, labels, fresh, mut remembered, index } = self;
+        let Self { client, node_name, annotations, labels, fresh, mut remembered, watches, index } =
+            self;
+        let client = heard::heard(&client, watches.begin(Resource::Pods));
         let kept = Kept { annotations, labels };
         let pods = ApiResource::erase::<core::Pod>(&());
         let api: Api<Watched> = Api::all_with(client, &pods);

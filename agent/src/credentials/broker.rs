@@ -9,13 +9,14 @@ mod report;
 mod schedule;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::callers::pods::PodUid;
 use crate::clock::Clock;
-use crate::operate::metrics::{Outcome, Sessions};
+use crate::operate::metrics::{CalledBy, Outcome, Sessions};
 
 use self::chance::Chance;
 use self::owner::Owner;
@@ -180,9 +181,13 @@ impl Broker {
 }
 
 impl Sessions {
-    fn count(&self, answer: &Answer, took: std::time::Duration) {
-        self.calls.count(outcome_of(answer));
-        self.seconds.observe(took.as_secs_f64());
+    fn count(&self, request: &SessionRequest, answer: &Answer, took: Duration) {
+        let source = match request {
+            SessionRequest::AssumeRole(_) => CalledBy::Sts,
+            SessionRequest::WebIdentity(_) => CalledBy::WebIdentity,
+            SessionRequest::PodIdentity(_) => CalledBy::EksPodIdentity,
+        };
+        self.calls.count(source, outcome_of(answer), took);
     }
 }
 

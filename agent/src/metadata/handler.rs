@@ -16,7 +16,7 @@ use crate::callers::{Caller, Callers, Unidentified};
 use crate::clock::Clock;
 use crate::credentials::{Broker, SessionPlan};
 use crate::operate::events::Events;
-use crate::operate::metrics::{Document, Requests};
+use crate::operate::metrics::{Decisions, Document, Requests};
 use crate::roles::{Decision, Missing, Roles};
 
 use super::documents;
@@ -67,6 +67,8 @@ pub struct Handler {
     pub started: SystemTime,
     /// Counts what is answered.
     pub requests: Requests,
+    /// Counts what the rules say.
+    pub decisions: Decisions,
     /// Tells of refusals on the pods concerned.
     pub events: Events,
 }
@@ -93,22 +95,29 @@ impl Handler {
         // A token is given in any case: a client that misses one may do without for ever.
         let is_token = request.method == Method::PUT;
         if !self.limits.admits(place, is_token) {
-            return self.over_limit("this pod asks more often than one pod may");
+            return self.over_limit(caller, "this pod asks more often than one pod may");
         }
         if !is_token && !self.limits.serves(place, Instant::now() + BUDGET).await {
-            return closing(self.over_limit("this pod has more connections than one pod may"));
+            let why = "this pod has more connections than one pod may";
+            return closing(self.over_limit(caller, why));
         }
         self.answer(*caller, request).await
     }
 
-    fn over_limit(&self, why: &str) -> Answer {
+    fn over_limit(&self, caller: &Caller, why: &str) -> Answer {
         let answer = unavailable(why, self.clock.now());
-        self.requests.count(Document::Other, answer.status());
+        self.count(caller, Document::Other, answer.status());
         answer
+    }
+
+    fn count(&self, caller: &Caller, document: Document, status: StatusCode) {
+        let pod = self.requests.by_namespace().then(|| self.callers.find(caller).ok()).flatten();
+        self.requests.count(document, status, pod.as_ref().map(|pod| &*pod.namespace));
     }
 
     /// Answers one request of `caller`.
     pub async fn answer(&self, caller: Caller, request: &Parts) -> Answer {
+        let begun = Instant::now();
         let asked = classify(&request.method, &request.uri);
         let mut document = asked.as_ref().map_or(Document::Other, document_of);
         let is_seen = caller.origin != Origin::Unseen;
@@ -121,7 +130,8 @@ impl Handler {
         } else {
             page(StatusCode::FORBIDDEN)
         };
-        self.requests.count(document, answer.status());
+        self.count(&caller, document, answer.status());
+        self.requests.took(document, begun.elapsed());
         let (method, path) = (&request.method, request.uri.path());
         let (peer, status) = (caller.address, answer.status().as_u16());
         debug!(%peer, origin = ?caller.origin, %method, path, status, "answered");
@@ -231,7 +241,11 @@ impl Handler {
         if let Asked::Node(version, path) = asked {
             return self.read_node(pod, version, path, deadline).await;
         }
-        let granted = match self.roles.decided(pod, deadline).await {
+        let decision = self.roles.decided(pod, deadline).await;
+        if concerns_role(asked) {
+            self.count_decision(pod, &decision);
+        }
+        let granted = match decision {
             Decision::Granted(grant) => Some(grant),
             Decision::Refused(refusal) if concerns_role(asked) => {
                 return self.role_refused(pod, &refusal);

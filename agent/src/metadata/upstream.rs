@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use crate::callers::pods::PodUid;
-use crate::operate::metrics::UpstreamRequests;
+use crate::operate::metrics::{Since, UpstreamRequests};
 use crate::report::Chain;
 
 use super::limits::{Bucket, Rate};
@@ -114,11 +114,13 @@ impl Upstream {
     pub(crate) fn new<A: Ask>(
         service: A,
         asked: UpstreamRequests,
+        oldest: Since,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, commands) = mpsc::channel(QUEUE);
         let owner = Owner {
             service: Arc::new(service),
             asked,
+            oldest,
             answers: HashMap::new(),
             pods: HashMap::new(),
             under_way: JoinSet::new(),
@@ -181,6 +183,8 @@ enum Known<'e> {
 struct Owner<A> {
     service: Arc<A>,
     asked: UpstreamRequests,
+    /// When the answer was asked for that is remembered longest.
+    oldest: Since,
     answers: HashMap<Arc<Question>, Entry>,
     pods: HashMap<PodUid, Bucket>,
     under_way: JoinSet<(Arc<Question>, Instant, Result<Found, Failure>)>,
@@ -285,6 +289,12 @@ impl<A: Ask> Owner<A> {
         for reply in waiting {
             tell(reply, answer.clone());
         }
+        self.measure();
+    }
+
+    fn measure(&self) {
+        let found = self.answers.values().filter_map(|entry| entry.found.as_ref());
+        self.oldest.set(found.map(|(_, at)| *at).min());
     }
 
     /// Once when it begins to fail, and once when that is over.
@@ -305,6 +315,7 @@ impl<A: Ask> Owner<A> {
     fn sweep(&mut self) {
         let now = Instant::now();
         self.drop_ended(now);
+        self.measure();
         self.pods.retain(|_, bucket| !bucket.is_full(now));
     }
 

@@ -1,18 +1,19 @@
 //! Every metric that podrole has, by name (Prometheus documentation, "Metric and label naming").
 //!
-//! No label holds the name of a pod, a namespace or a role, and each has few values, all of them known
-//! here but for interfaces, whose names are counted in `kernel/drops.rs`. What is counted while a request
-//! is answered is counted in atomics that are made at the start: that allocates and locks nothing.
+//! No label holds the name of a pod or a role, and each has few values, all of them known here but for
+//! interfaces, whose names are counted in `kernel/drops.rs`, and namespaces, which are counted in
+//! `requests`. What is counted while a request is answered has its place from the start: nothing is
+//! allocated for it.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use http::StatusCode;
 use podrole_ebpf::Event;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -22,13 +23,23 @@ use prometheus_client::registry::Registry;
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;
 
+pub use self::ages::{Since, Watched, Watches, Word};
+pub use self::decisions::{Decided, DecidedBy, Decisions};
 pub use self::identities::{Identified, Identities};
-pub use self::sessions::{Outcome, Sessions, Standing, StsRequests};
-
-mod identities;
 pub use self::metadata::{Limited, Limits, UpstreamRequests};
+pub use self::requests::{Document, NAMESPACES, OTHER_NAMESPACES, Requests};
+pub use self::sessions::{CalledBy, Outcome, Sessions, Standing, StsRequests};
 
+use self::process::OwnProcess;
+use super::readiness::Readiness;
+
+mod ages;
+mod decisions;
+mod identities;
 mod metadata;
+mod process;
+pub mod reference;
+mod requests;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -43,91 +54,10 @@ pub const OTHER_INTERFACES: &str = "other";
 /// The series of all interfaces that are a pod's own: their names come and go with the pods.
 pub const POD_INTERFACES: &str = "pods";
 
+/// Of every name but those of the process, which all exporters share.
+const PREFIX: &str = "podrole";
+
 type Labels<const N: usize> = [(&'static str, &'static str); N];
-
-/// What was asked for, as a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Document {
-    /// An IMDSv2 token.
-    Token,
-    /// The name of the role.
-    RoleList,
-    /// Credentials of a role.
-    Credentials,
-    /// `iam/info`
-    IamInfo,
-    /// Something of the node's own.
-    Node,
-    /// Anything else, or anything by a method that it does not have.
-    Other,
-}
-
-impl Document {
-    const ALL: [Self; 6] =
-        [Self::Token, Self::RoleList, Self::Credentials, Self::IamInfo, Self::Node, Self::Other];
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Token => "token",
-            Self::RoleList => "role_list",
-            Self::Credentials => "credentials",
-            Self::IamInfo => "iam_info",
-            Self::Node => "node",
-            Self::Other => "other",
-        }
-    }
-}
-
-/// The statuses that requests are answered with.
-static STATUSES: [StatusCode; 8] = [
-    StatusCode::OK,
-    StatusCode::BAD_REQUEST,
-    StatusCode::UNAUTHORIZED,
-    StatusCode::FORBIDDEN,
-    StatusCode::NOT_FOUND,
-    StatusCode::METHOD_NOT_ALLOWED,
-    StatusCode::INTERNAL_SERVER_ERROR,
-    StatusCode::SERVICE_UNAVAILABLE,
-];
-
-/// Of one document, requests by status: those of [`STATUSES`], then any other.
-#[derive(Clone, Debug)]
-struct ByStatus {
-    known: [Counter; STATUSES.len()],
-    other: Counter,
-}
-
-/// Requests answered. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Requests {
-    family: Family<Labels<2>, Counter>,
-    answered: Arc<[ByStatus; Document::ALL.len()]>,
-}
-
-impl Default for Requests {
-    fn default() -> Self {
-        let family = Family::<Labels<2>, Counter>::default();
-        let answered = Document::ALL.map(|document| {
-            let series = |status| [("document", document.label()), ("status", status)];
-            ByStatus {
-                known: STATUSES
-                    .each_ref()
-                    .map(|status| family.get_or_create_owned(&series(status.as_str()))),
-                other: family.get_or_create_owned(&series("other")),
-            }
-        });
-        Self { family, answered: Arc::new(answered) }
-    }
-}
-
-impl Requests {
-    /// Counts one.
-    pub fn count(&self, document: Document, status: StatusCode) {
-        let Some(ByStatus { known, other }) = self.answered.get(document as usize) else { return };
-        let known = STATUSES.iter().zip(known).find(|(known, _)| **known == status);
-        known.map_or(other, |(_, counter)| counter).inc();
-    }
-}
 
 /// What the kernel's programs counted since they were first attached.
 pub trait KernelCounts: Send + Sync + 'static {
@@ -148,6 +78,8 @@ pub struct Metrics {
     registry: Registry,
     /// Requests answered.
     pub requests: Requests,
+    /// What the rules said.
+    pub decisions: Decisions,
     /// What came of telling whose connections are.
     pub identities: Identities,
     /// 1 where pods are told apart by their source address alone.
@@ -156,6 +88,10 @@ pub struct Metrics {
     pub limited: Limits,
     /// Questions to the real metadata service.
     pub upstream: UpstreamRequests,
+    /// When the answer of the real metadata service was asked for that is remembered longest.
+    pub upstream_oldest: Since,
+    /// When the API server was heard of last.
+    pub watches: Watches,
     /// Sessions and the calls that they take.
     pub sessions: Sessions,
     /// Sessions got without their tags.
@@ -167,13 +103,24 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
+        Self::new(true)
+    }
+}
+
+impl Metrics {
+    /// All of them. Requests are counted by the namespace of the pod that asks, or not.
+    #[must_use]
+    pub fn new(by_namespace: bool) -> Self {
         let metrics = Self {
-            registry: Registry::with_prefix("podrole"),
-            requests: Requests::default(),
+            registry: Registry::default(),
+            requests: Requests::new(by_namespace),
+            decisions: Decisions::default(),
             identities: Identities::default(),
             source_ip_identity: Gauge::default(),
             limited: Limits::default(),
             upstream: UpstreamRequests::default(),
+            upstream_oldest: Since::default(),
+            watches: Watches::default(),
             sessions: Sessions::default(),
             untagged_sessions: Counter::default(),
             redirects_lost: Counter::default(),
@@ -181,17 +128,17 @@ impl Default for Metrics {
         };
         metrics.registered()
     }
-}
 
-impl Metrics {
     fn registered(mut self) -> Self {
-        let registry = &mut self.registry;
+        self.registry.register_collector(Box::new(OwnProcess));
+        let registry = self.registry.sub_registry_with_prefix(PREFIX);
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version of the agent that runs", version);
+        self.requests.register(registry);
         registry.register(
-            "requests",
-            "Requests of pods that were answered, by what was asked for and by status",
-            self.requests.family.clone(),
+            "decisions",
+            "What the rules said of a pod that asked for something of its role, by the rule that decided",
+            self.decisions.family.clone(),
         );
         registry.register(
             "identities",
@@ -238,12 +185,20 @@ impl Metrics {
         self.guards_missing.get_or_create_owned(&[("guard", guard)])
     }
 
-    /// Adds what is asked for at each scrape: the kernel's counts and the number of known pods.
-    pub fn ask<P>(&mut self, kernel: Arc<dyn KernelCounts>, pods: P)
+    /// Adds what is asked for at each scrape: the kernel's counts, the number of known pods, whether the
+    /// agent serves, and how old things are.
+    pub fn ask<P>(&mut self, kernel: Arc<dyn KernelCounts>, pods: P, readiness: Readiness)
     where
         P: Fn() -> usize + Send + Sync + 'static,
     {
-        self.registry.register_collector(Box::new(AtScrape { kernel, pods }));
+        let caches = [
+            ("credentials", self.sessions.oldest.clone()),
+            ("node_metadata", self.upstream_oldest.clone()),
+        ];
+        let watches = self.watches.clone();
+        let at_scrape = AtScrape { kernel, pods, readiness, caches, watches };
+        let registry = self.registry.sub_registry_with_prefix(PREFIX);
+        registry.register_collector(Box::new(at_scrape));
     }
 
     /// All of them in the OpenMetrics text format.
@@ -260,6 +215,9 @@ impl Metrics {
 struct AtScrape<P> {
     kernel: Arc<dyn KernelCounts>,
     pods: P,
+    readiness: Readiness,
+    caches: [(&'static str, Since); 2],
+    watches: Watches,
 }
 
 impl<P> fmt::Debug for AtScrape<P> {
@@ -285,10 +243,16 @@ impl<P: Fn() -> usize + Send + Sync + 'static> Collector for AtScrape<P> {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let pods = ConstGauge::new(u64::try_from((self.pods)()).unwrap_or(u64::MAX));
         let help = "Running pods of this node that the agent knows of.";
-        pods.encode(encoder.encode_descriptor("pods", help, None, pods.metric_type())?)?;
+        pods.encode(encoder.encode_descriptor("pods", help, None, MetricType::Gauge)?)?;
+
+        let ready = ConstGauge::new(u64::from(self.readiness.missing().is_empty()));
+        let help = "1 while the agent serves: what /readyz says.";
+        ready.encode(encoder.encode_descriptor("ready", help, None, MetricType::Gauge)?)?;
+
+        self.encode_ages(&mut encoder)?;
 
         let redirects = ConstCounter::new(self.kernel.of(Event::Redirected));
-        let counter = redirects.metric_type();
+        let counter = MetricType::Counter;
         let help = "Connections of pods to the metadata service that were sent to the proxy.";
         redirects.encode(encoder.encode_descriptor("redirects", help, None, counter)?)?;
 
@@ -313,6 +277,26 @@ impl<P: Fn() -> usize + Send + Sync + 'static> Collector for AtScrape<P> {
         for (interface, count) in self.kernel.forward_drops() {
             let count = ConstCounter::new(count);
             count.encode(drops.encode_family(&[("interface", &*interface)])?)?;
+        }
+        Ok(())
+    }
+}
+
+impl<P> AtScrape<P> {
+    fn encode_ages(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "How old the oldest of what is remembered is, in seconds; 0 if nothing is.";
+        let mut ages =
+            encoder.encode_descriptor("cache_age_seconds", help, None, MetricType::Gauge)?;
+        for (cache, oldest) in &self.caches {
+            let age = ConstGauge::new(oldest.age().as_secs_f64());
+            age.encode(ages.encode_family(&[("cache", *cache)])?)?;
+        }
+        let help = "How long the API server has not been heard of by a watch, in seconds: of several of a kind, by the one that is silent longest. Within a few minutes it says at least that nothing has changed.";
+        let mut silences =
+            encoder.encode_descriptor("watch_silence_seconds", help, None, MetricType::Gauge)?;
+        for watched in Watched::ALL {
+            let silence = ConstGauge::new(self.watches.silence(watched).as_secs_f64());
+            silence.encode(silences.encode_family(&[("resource", watched.label())])?)?;
         }
         Ok(())
     }

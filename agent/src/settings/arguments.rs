@@ -108,6 +108,15 @@ pub struct AgentArguments {
     #[command(flatten)]
     pub metadata: MetadataArguments,
 
+    /// Whether `/metrics` tells the namespace of the pods that ask: `on` or `off`
+    #[arg(
+        long,
+        env = "PODROLE_METRICS_NAMESPACE_LABEL",
+        default_value = "on",
+        value_name = "SWITCH"
+    )]
+    pub metrics_namespace_label: String,
+
     /// What is logged, and how.
     #[command(flatten)]
     pub log: LogArguments,
@@ -171,7 +180,7 @@ pub struct KernelArguments {
     #[arg(long, env = "PODROLE_LISTEN", value_delimiter = ',', value_name = "ADDRESS[:PORT]")]
     pub listen: Vec<String>,
 
-    /// Where /healthz and /readyz are (default: `[::]:16926`, or `0.0.0.0:16926` without IPv6)
+    /// Where /healthz, /readyz and /metrics are (default: `[::]:16926`, or `0.0.0.0:16926` without IPv6)
     #[arg(long, env = "PODROLE_ADMIN_LISTEN", value_name = "ADDRESS:PORT")]
     pub admin_listen: Option<String>,
 

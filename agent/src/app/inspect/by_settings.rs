@@ -13,6 +13,7 @@ use super::explain::{About, Explanation, compose};
 use super::remote::{DEADLINE, LABEL, RemoteError, within};
 use crate::callers::watch;
 use crate::credentials::trust::Known;
+use crate::operate::metrics::Watches as Silence;
 use crate::roles::lookups::watches::Watches;
 use crate::settings::{Container, Elsewhere};
 
@@ -54,7 +55,7 @@ pub(super) async fn explain(
     let labels = rules.labels_of_pods().map(str::to_owned).collect();
     let pod = watch::trimmed(pod, annotations, labels).ok_or(RemoteError::Unreadable)?;
     let labels = rules.labels_of_namespaces().map(str::to_owned).collect();
-    let watches = Watches::new(client.clone(), rules.keys.clone(), labels);
+    let watches = Watches::new(client.clone(), rules.keys.clone(), labels, Silence::default());
     let facts = watches.facts(rules, &pod, DEADLINE).await;
     let told_by = format!("the settings of DaemonSet {shown}: exec in its pods is not allowed");
     let (plan, host_network) = (&settings.plan, &settings.host_network());

@@ -359,7 +359,7 @@ impl<S: Source> Owner<S> {
         let answer = entry.finish(&key, result, now, chance);
         report::log(&key, entry, &answer, now);
         report::tell(self.refusals.as_ref(), &key, entry, &answer);
-        self.meters.count(&answer, took);
+        self.meters.count(&key, &answer, took);
         match &answer {
             Err(error) if report::is_of_the_node(error) => self.limiter.slow_down(now.instant),
             Ok(_) => self.limiter.speed_up(now.instant),
@@ -394,19 +394,20 @@ impl<S: Source> Owner<S> {
 
     fn measure(&self, now: Now) {
         let held = self.sessions.values().filter_map(|entry| entry.servable(now));
-        let (held, least_left) = held.fold((0, None::<Duration>), |(count, least), held| {
-            let left = held.left(now);
-            (count + 1, Some(least.map_or(left, |least| least.min(left))))
-        });
+        let mut standing = Standing { rate: self.limiter.rate(), ..Standing::default() };
+        let mut oldest = None;
+        for held in held {
+            let (left, obtained) = (held.left(now), held.credentials.obtained);
+            standing.held += 1;
+            standing.least_left = Some(standing.least_left.map_or(left, |least| least.min(left)));
+            oldest = Some(oldest.map_or(obtained, |oldest: SystemTime| oldest.min(obtained)));
+        }
+        let age = oldest.map(|oldest| now.wall.duration_since(oldest).unwrap_or_default());
+        standing.oldest = age.and_then(|age| now.instant.checked_sub(age));
         let due = |entry: &&Entry| entry.due().is_some_and(|due| due <= now.instant);
-        let waiting = self.sessions.values().filter(due).count();
-        self.meters.show(&Standing {
-            held,
-            least_left,
-            waiting,
-            running: self.fetches.len(),
-            rate: self.limiter.rate(),
-        });
+        standing.waiting = self.sessions.values().filter(due).count();
+        standing.running = self.fetches.len();
+        self.meters.show(&standing);
     }
 
     fn states(&self) -> Vec<SessionState> {

@@ -109,6 +109,7 @@ fn bench() -> Bench {
         clock,
         started: start,
         requests: Requests::default(),
+        decisions: Decisions::default(),
         events,
     };
     Bench { handler, pods, calls, told, _state: state }

@@ -1,4 +1,4 @@
-//! What is told of an answer beside the pod's own: audit lines, and Events on the pod.
+//! What is told of an answer beside the pod's own: audit lines, Events on the pod, and counters.
 
 use crate::callers::pods::Pod;
 use crate::credentials::advice::{advise, report, sentence};
@@ -6,7 +6,8 @@ use crate::credentials::{Credentials, FetchError, PlanError, SessionRequest};
 use crate::metadata::response::{Answer, refused, unavailable};
 use crate::operate::audit::{self, Denial, Issue};
 use crate::operate::events::Reason;
-use crate::roles::{Grant, Refusal, RoleArn};
+use crate::operate::metrics::{Decided, DecidedBy};
+use crate::roles::{Decision, Grant, Refusal, RoleArn, Rule, Verdict};
 
 use super::Handler;
 
@@ -16,6 +17,23 @@ const ROLE_REFUSED: &str = "RoleRefused";
 const SESSION_REFUSED: &str = "SessionRefused";
 
 impl Handler {
+    /// Counts what the rules say of `pod`.
+    pub(super) fn count_decision(&self, pod: &Pod, decision: &Decision) {
+        let (by, decided) = match decision {
+            Decision::Granted(grant) => (decided_by(grant.rule), Decided::Granted),
+            Decision::Refused(refusal) => (decided_by(refusal.rule), Decided::Refused),
+            Decision::NotYet(_) => {
+                let steps = self.roles.trace(pod).steps;
+                let waits = |verdict: &Verdict| matches!(verdict, Verdict::NotYet(_));
+                // It may be known by now, and is counted all the same when the pod asks again.
+                let Some(step) = steps.iter().find(|step| waits(&step.verdict)) else { return };
+                (decided_by(step.rule), Decided::NotYet)
+            }
+            Decision::None => (DecidedBy::Nothing, Decided::None),
+        };
+        self.decisions.count(by, decided);
+    }
+
     /// Answers that a rule refuses `pod` its role.
     pub(super) fn role_refused(&self, pod: &Pod, refusal: &Refusal) -> Answer {
         let reason = refusal.to_string();
@@ -85,6 +103,16 @@ pub(super) fn issued(
         expires: credentials.expiration,
     };
     audit::issued(pod.subject(), issue);
+}
+
+fn decided_by(rule: Rule) -> DecidedBy {
+    match rule {
+        Rule::RoleAssociation => DecidedBy::RoleAssociation,
+        Rule::PodAnnotation => DecidedBy::PodAnnotation,
+        Rule::PodIdentity => DecidedBy::PodIdentity,
+        Rule::ServiceAccountAnnotation => DecidedBy::ServiceAccountAnnotation,
+        Rule::DefaultRole => DecidedBy::DefaultRole,
+    }
 }
 
 fn deny(pod: &Pod, grant: &Grant, code: &str, reason: &str) {

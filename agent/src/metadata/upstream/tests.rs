@@ -36,7 +36,8 @@ impl Ask for Arc<Service> {
 
 fn start() -> (Arc<Service>, Upstream) {
     let service = Arc::new(Service::default());
-    let (upstream, task) = Upstream::new(Arc::clone(&service), UpstreamRequests::default());
+    let (upstream, task) =
+        Upstream::new(Arc::clone(&service), UpstreamRequests::default(), Since::default());
     #[expect(clippy::disallowed_methods, reason = "the test's runtime ends it")]
     tokio::spawn(task);
     (service, upstream)

@@ -7,8 +7,9 @@ use std::time::Duration;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
-use super::{Counter, Gauge, Labels};
+use super::{Counter, Gauge, Labels, Since};
 
 /// What calls take: from a near STS to one that does not answer.
 const CALL_SECONDS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
@@ -58,26 +59,68 @@ impl Outcome {
     }
 }
 
-/// Calls to STS. Cheap to clone.
+/// Where credentials come from, as `--sources` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CalledBy {
+    /// AssumeRole
+    Sts,
+    /// `AssumeRoleWithWebIdentity`
+    WebIdentity,
+    /// `AssumeRoleForPodIdentity`
+    EksPodIdentity,
+}
+
+impl CalledBy {
+    pub(super) const ALL: [Self; 3] = [Self::Sts, Self::WebIdentity, Self::EksPodIdentity];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Sts => "sts",
+            Self::WebIdentity => "web-identity",
+            Self::EksPodIdentity => "eks-pod-identity",
+        }
+    }
+}
+
+/// Calls to AWS by one source.
+#[derive(Debug)]
+struct OfSource {
+    ended: [Counter; Outcome::ALL.len()],
+    took: Histogram,
+}
+
+/// Calls to AWS for credentials. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct StsRequests {
-    family: Family<Labels<1>, Counter>,
-    ended: Arc<[Counter; Outcome::ALL.len()]>,
+    ended: Family<Labels<2>, Counter>,
+    seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    of_source: Arc<[OfSource; CalledBy::ALL.len()]>,
 }
 
 impl Default for StsRequests {
     fn default() -> Self {
-        let family = Family::<Labels<1>, Counter>::default();
-        let ended =
-            Outcome::ALL.map(|outcome| family.get_or_create_owned(&[("outcome", outcome.label())]));
-        Self { family, ended: Arc::new(ended) }
+        let ended = Family::<Labels<2>, Counter>::default();
+        let seconds: Family<_, _, fn() -> _> =
+            Family::new_with_constructor(|| Histogram::new(CALL_SECONDS));
+        let of_source = CalledBy::ALL.map(|source| {
+            let source = ("source", source.label());
+            OfSource {
+                ended: Outcome::ALL.map(|outcome| {
+                    ended.get_or_create_owned(&[source, ("outcome", outcome.label())])
+                }),
+                took: seconds.get_or_create_owned(&[source]),
+            }
+        });
+        Self { ended, seconds, of_source: Arc::new(of_source) }
     }
 }
 
 impl StsRequests {
-    /// Counts one.
-    pub fn count(&self, outcome: Outcome) {
-        self.ended.get(outcome as usize).map(Counter::inc);
+    /// Counts one that ended.
+    pub fn count(&self, source: CalledBy, outcome: Outcome, took: Duration) {
+        let Some(of_source) = self.of_source.get(source as usize) else { return };
+        of_source.ended.get(outcome as usize).map(Counter::inc);
+        of_source.took.observe(took.as_secs_f64());
     }
 }
 
@@ -86,12 +129,11 @@ impl StsRequests {
 pub struct Sessions {
     /// Calls to AWS that ended.
     pub calls: StsRequests,
-    /// What they took, in seconds.
-    pub seconds: Histogram,
     /// What credentials had left when they were served, in seconds.
     pub left: Histogram,
     held: Gauge,
     least_left: Gauge,
+    pub(super) oldest: Since,
     waiting: Gauge,
     running: Gauge,
     rate: Gauge<f64, AtomicU64>,
@@ -101,10 +143,10 @@ impl Default for Sessions {
     fn default() -> Self {
         Self {
             calls: StsRequests::default(),
-            seconds: Histogram::new(CALL_SECONDS),
             left: Histogram::new(LEFT_SECONDS),
             held: Gauge::default(),
             least_left: Gauge::default(),
+            oldest: Since::default(),
             waiting: Gauge::default(),
             running: Gauge::default(),
             rate: Gauge::default(),
@@ -113,12 +155,14 @@ impl Default for Sessions {
 }
 
 /// How things stand now.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Standing {
     /// Sessions whose credentials are held.
     pub held: usize,
     /// What the one that ends first has left.
     pub least_left: Option<Duration>,
+    /// When the one that was got first was got.
+    pub oldest: Option<Instant>,
     /// Fetches that are due and wait for their turn.
     pub waiting: usize,
     /// Fetches under way.
@@ -134,6 +178,7 @@ impl Sessions {
         let seconds = standing.least_left.unwrap_or_default().as_secs();
         self.held.set(count(standing.held));
         self.least_left.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+        self.oldest.set(standing.oldest);
         self.waiting.set(count(standing.waiting));
         self.running.set(count(standing.running));
         self.rate.set(standing.rate);
@@ -149,12 +194,12 @@ impl Sessions {
         registry.register(
             "sts_requests",
             "Calls to AWS for credentials that ended",
-            self.calls.family.clone(),
+            self.calls.ended.clone(),
         );
         registry.register(
-            "sts_request_seconds",
+            "sts_request_duration_seconds",
             "What calls to AWS for credentials took, in seconds",
-            self.seconds.clone(),
+            self.calls.seconds.clone(),
         );
         registry.register(
             "credentials_left_seconds",

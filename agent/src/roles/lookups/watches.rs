@@ -14,7 +14,9 @@ use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 
+use crate::callers::watch::heard::heard;
 use crate::callers::watch::patient;
+use crate::operate::metrics::{Watched, Watches as Silence};
 use crate::report::Chain;
 use crate::roles::annotations::{Keys, SERVICE_ACCOUNT_AUDIENCE, SERVICE_ACCOUNT_ROLE};
 use crate::roles::associations::RoleAssociation;
@@ -30,21 +32,24 @@ pub struct Watches {
     client: Client,
     keys: Keys,
     labels: HashSet<String>,
+    silence: Silence,
 }
 
 impl Watches {
     /// `labels` are those that are kept of Namespaces.
     #[must_use]
-    pub fn new(client: Client, keys: Keys, labels: HashSet<String>) -> Self {
-        Self { client, keys, labels }
+    pub fn new(client: Client, keys: Keys, labels: HashSet<String>, silence: Silence) -> Self {
+        Self { client, keys, labels, silence }
     }
 
-    fn associations(&self) -> Api<DynamicObject> {
-        Api::all_with(self.client.clone(), &ApiResource::erase::<RoleAssociation>(&()))
+    /// The API server for one watch.
+    fn client(&self, what: Watched) -> Client {
+        heard(&self.client, self.silence.begin(what))
     }
 
     async fn watch_namespace(self, name: Box<str>, told: Teller) {
-        let api: Api<PartialObjectMeta<core::Namespace>> = Api::all(self.client.clone());
+        let api: Api<PartialObjectMeta<core::Namespace>> =
+            Api::all(self.client(Watched::Namespaces));
         let news = |object: Option<PartialObjectMeta<core::Namespace>>| {
             let namespace = object.map(|object| self.namespace(object.metadata));
             News::Namespace(name.clone(), namespace)
@@ -54,7 +59,7 @@ impl Watches {
 
     async fn watch_account(self, namespace: Box<str>, name: Box<str>, told: Teller) {
         let api: Api<PartialObjectMeta<core::ServiceAccount>> =
-            Api::namespaced(self.client.clone(), &namespace);
+            Api::namespaced(self.client(Watched::ServiceAccounts), &namespace);
         let news = |object: Option<PartialObjectMeta<core::ServiceAccount>>| {
             let account = object.map(|object| service_account(object.metadata));
             News::ServiceAccount(namespace.clone(), name.clone(), account)
@@ -68,7 +73,8 @@ impl Watches {
             None => watcher::Config::default(),
         };
         let mut listing = Vec::new();
-        let mut events = patient(self.associations(), config).boxed();
+        let api = associations(self.client(Watched::RoleAssociations));
+        let mut events = patient(api, config).boxed();
         while let Some(event) = events.next().await {
             let news = match event {
                 Ok(watcher::Event::Init) => {
@@ -128,7 +134,7 @@ impl Outside for Watches {
     }
 
     fn look(&self) -> impl Future<Output = Served> + Send + 'static {
-        let api = self.associations();
+        let api = associations(self.client.clone());
         async move {
             // Of a namespace that every cluster has: how it is answered matters, not what is in it.
             let one = ListParams::default().limit(1).fields("spec.namespace=default");
@@ -142,6 +148,10 @@ impl Outside for Watches {
             }
         }
     }
+}
+
+fn associations(client: Client) -> Api<DynamicObject> {
+    Api::all_with(client, &ApiResource::erase::<RoleAssociation>(&()))
 }
 
 /// Tells what one watch hears.

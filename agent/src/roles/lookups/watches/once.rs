@@ -14,7 +14,7 @@ use crate::roles::facts::{Cause, Facts};
 use crate::roles::lookups::{Failure, Key, Outside as _, Served, miss, needs};
 use crate::roles::store::{News, Store};
 
-use super::{Watches, of_client, record, service_account};
+use super::{Watches, associations, of_client, record, service_account};
 
 impl Watches {
     /// What `rules` need to know of `pod`; each answer is waited for as long as `deadline`.
@@ -57,7 +57,7 @@ impl Watches {
                 if let Some(namespace) = namespace {
                     which = which.fields(&format!("spec.namespace={namespace}"));
                 }
-                let found = self.associations().list(&which).await?;
+                let found = associations(self.client.clone()).list(&which).await?;
                 News::Listed(namespace.clone(), found.items.iter().filter_map(record).collect())
             }
         })
