@@ -7,12 +7,16 @@ use anyhow::{Result, bail};
 
 use crate::build::Beside;
 use crate::clients::Which;
+use crate::debian::Needed;
 use crate::steps::Steps;
 use crate::workspace::Workspace;
 use crate::{build, clients, debian, fuzz, programs, tidy};
 
 /// For each fuzz target: enough to meet what is new; `fuzz --seconds` takes its time.
 const FUZZ_SECONDS: u32 = 10;
+
+/// For the tests of the dashboard's and the alerts' queries.
+const PROMETHEUS: [Needed; 1] = [Needed { command: "promtool", package: "prometheus" }];
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -54,6 +58,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     if !skip_kernel {
         let which = if *light_clients { Which::Light } else { Which::All };
         let clients = steps.step("AWS clients", || clients::install(workspace, which))?;
+        steps.step("Prometheus", || debian::install_for(&PROMETHEUS))?;
         let run = || suites::kernel(workspace, &programs, &agent, &clients, filter);
         steps.step("kernel tests", run)?;
     }
