@@ -9,6 +9,7 @@
 //! | `sh helm` | is rendered by helm, without a cluster |
 //! | `sh xtask` | tasks of this repository |
 //! | `sh cluster` | needs a cluster, or AWS: run by nobody here |
+//! | `console NAME` | is run, and prints what is below it |
 
 use std::fs;
 use std::path::Path;
@@ -82,6 +83,41 @@ pub fn flags(command: &str) -> Result<Vec<(String, String)>> {
     Ok(flags)
 }
 
+/// What stands for what a page leaves out.
+const LEFT_OUT: &str = "…";
+
+/// Whether an output is as a page shows it: `…` stands for any text within a line, and alone on its line for
+/// any lines.
+#[must_use]
+pub fn is_as_shown(shown: &str, output: &str) -> bool {
+    let shown: Vec<_> = shown.lines().collect();
+    let output: Vec<_> = output.lines().map(str::trim_end).collect();
+    are_lines(&shown, &output)
+}
+
+fn are_lines(shown: &[&str], output: &[&str]) -> bool {
+    match shown.split_first() {
+        None => output.is_empty(),
+        Some((&LEFT_OUT, rest)) => {
+            (0..=output.len()).any(|skip| are_lines(rest, output.get(skip..).unwrap_or_default()))
+        }
+        Some((line, rest)) => output
+            .split_first()
+            .is_some_and(|(first, others)| is_line(line, first) && are_lines(rest, others)),
+    }
+}
+
+fn is_line(shown: &str, line: &str) -> bool {
+    let Some((start, rest)) = shown.split_once(LEFT_OUT) else { return shown == line };
+    let Some(mut line) = line.strip_prefix(start) else { return false };
+    let (middle, end) = rest.rsplit_once(LEFT_OUT).unwrap_or(("", rest));
+    for part in middle.split(LEFT_OUT).filter(|part| !part.is_empty()) {
+        let Some((_, after)) = line.split_once(part) else { return false };
+        line = after;
+    }
+    line.ends_with(end)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,5 +135,17 @@ mod tests {
         let command = "podrole agent \\\n  --a b \\\n  --c '.*'\n";
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         assert_eq!(flags(command).unwrap(), [pair("--a", "b"), pair("--c", ".*")]);
+    }
+
+    #[test]
+    fn what_a_page_leaves_out_may_be_anything() {
+        let output = "a 1 b\nc\nd\ne\n";
+        for shown in ["a 1 b\nc\nd\ne", "a … b\n…\ne", "…", "…\na … b\nc\n…", "a…\n…d\n…"]
+        {
+            assert_eq!(is_as_shown(shown, output), shown != "a…\n…d\n…", "{shown:?}");
+        }
+        for shown in ["", "a 1 b", "a … c\n…", "…\nc\ne", "… 2 …\n…"] {
+            assert!(!is_as_shown(shown, output), "{shown:?}");
+        }
     }
 }

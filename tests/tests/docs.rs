@@ -1,7 +1,9 @@
-//! The pages on migration are true: their manifests, unchanged, give each pod the role that the page says,
-//! with the flags that it names, and their commands run.
+//! The pages are true: the manifests of those on migration, unchanged, give each pod the role that the page
+//! says, with the flags that it names; and commands run, or say that they need a cluster.
 
-use anyhow::{Context as _, Result, ensure};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail, ensure};
 use podrole_tests::agent::{self, Agent};
 use podrole_tests::aws::role_arn;
 use podrole_tests::cluster::Cluster;
@@ -64,9 +66,14 @@ fn start(cluster: &Cluster, command: &str) -> Result<Agent> {
 fn run(cluster: &Cluster, commands: &str) -> Result<()> {
     for line in commands.lines() {
         let mut words = line.split_whitespace();
-        ensure!(words.next() == Some("podrole"), "{line}");
-        let mut command = cluster.node_place().command(agent::binary()?)?;
+        let program = match words.next() {
+            Some("podrole") => agent::binary()?,
+            Some("curl") => PathBuf::from("curl"),
+            other => bail!("{other:?} of {line:?} is not run here"),
+        };
+        let mut command = cluster.node_place().command(program)?;
         command.args(words).env("PODROLE_SOCKET", cluster.socket());
+        command.env("PODROLE_BPF_FS", cluster.bpf_fs.path());
         let done = process::run(&mut command, b"", PATIENCE)?;
         ensure!(done.status.success(), "{line}: {}{}", done.text(), done.stderr);
     }
@@ -124,5 +131,17 @@ fn the_page_on_pod_identity_is_true() -> Result<()> {
         let session = pod.credentials_of("cart-role")?.session()?;
         ensure!(session.role == role_arn("cart-role"), "{}", session.role);
         Ok(())
+    })
+}
+
+#[test]
+fn the_commands_of_the_pages_for_operators_run() -> Result<()> {
+    Cluster::with(|cluster| {
+        let agent = cluster.agent().start()?;
+        for page in ["3am.md", "metrics.md"] {
+            run(cluster, of(&blocks(page)?, "sh run")?).context(page)?;
+        }
+        drop(agent);
+        run(cluster, of(&blocks("troubleshooting.md")?, "sh run")?)
     })
 }
