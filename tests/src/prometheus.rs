@@ -63,11 +63,12 @@ impl Prometheus {
         fs::create_dir_all(&directory)?;
         let configuration = directory.join("prometheus.yml");
         let rules = alerts().canonicalize()?;
+        let rules = rules.display();
         fs::write(
             &configuration,
             format!(
                 "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
-                 rule_files: [{rules:?}]\n\
+                 rule_files: ['{rules}']\n\
                  scrape_configs:\n\
                  - job_name: podrole/podrole\n  \
                    static_configs: [{{targets: ['10.0.0.10:16926']}}]\n"
@@ -112,8 +113,7 @@ impl Prometheus {
         series.iter().map(value).collect()
     }
 
-    /// The series of an expression over the seconds before now: each one's labels, and pairs of time and
-    /// value.
+    /// The series of an expression between two moments.
     ///
     /// # Errors
     /// Where the expression is wrong.
@@ -122,7 +122,7 @@ impl Prometheus {
         expression: &str,
         (start, end): (f64, f64),
         step: u32,
-    ) -> Result<Vec<(Value, Vec<(f64, f64)>)>> {
+    ) -> Result<Vec<Series>> {
         let query = encoded(expression);
         let path = format!("query_range?query={query}&start={start}&end={end}&step={step}");
         let data = self.get(&path)?;
@@ -156,6 +156,9 @@ impl Prometheus {
         Ok(rules.context("no rules")?.iter().map(alert).collect())
     }
 }
+
+/// A series over time: its labels, and pairs of time and value.
+pub type Series = (Value, Vec<(f64, f64)>);
 
 /// An alert as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

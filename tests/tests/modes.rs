@@ -102,6 +102,12 @@ fn the_nodes_label_overrides_the_flag_and_off_removes_the_programs() -> Result<(
             Ok(!cluster.bpf_fs.pins()?.iter().any(|pin| pin.ends_with("connect4")))
         })?;
         ensure!(reaches_all(&web)?, "off");
+        wait::until_true("status to say that each program is off", || {
+            let found = status(cluster)?;
+            let programs = found["programs"].as_array().context("no programs")?;
+            let is_off = programs.len() == 10 && programs.iter().all(|p| p["state"] == "off");
+            Ok(is_off && found["ready"] == true)
+        })?;
         agent.wait_for_log("mode off")?;
 
         // One that starts while it is off attaches nothing either.

@@ -7,6 +7,7 @@ use podrole_tests::cluster::Cluster;
 use podrole_tests::process::Process;
 use podrole_tests::terminal::Terminal;
 use podrole_tests::wait;
+use podrole_tests::{curl, openmetrics};
 use serde_json::Value;
 
 fn status(cluster: &Cluster) -> Result<Value> {
@@ -65,6 +66,31 @@ fn status_shows_the_pods_and_their_roles() -> Result<()> {
         ensure!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
         ensure!(text.contains("shop/web") && !text.contains('\x1b'), "{text}");
         Ok(())
+    })
+}
+
+#[test]
+fn programs_that_somebody_removes_are_missed() -> Result<()> {
+    Cluster::with(|cluster| {
+        let agent = cluster.agent().start()?;
+        let attached = |wanted: i64| {
+            wait::until_true(&format!("programs_attached {wanted}"), || {
+                let url = "http://10.0.0.10:16926/metrics";
+                let reply = curl::request(&cluster.node_place(), "GET", url, &[], "")?;
+                let samples = openmetrics::read(&reply.ok()?)?;
+                Ok(samples.get("podrole_programs_attached") == Some(&wanted))
+            })
+        };
+        attached(1)?;
+        cluster.detach()?;
+        attached(0)?;
+        let ready = cluster.ask(&["ready"])?;
+        ensure!(ready.status.code() == Some(1), "{ready:?}");
+        ensure!(ready.text() == "not ready: the eBPF programs, which were removed\n", "{ready:?}");
+        ensure!(cluster.ask(&["status"])?.text().contains("NOT ATTACHED"));
+        agent.kill()?;
+        let _next = cluster.agent().start()?;
+        attached(1)
     })
 }
 

@@ -300,7 +300,7 @@ fn own_issuer() -> Option<String> {
 
 /// Each program, and where it is.
 fn programs(standing: &Standing) -> Vec<ProgramStatus> {
-    let Standing { wanted, cgroup, on_pods, hook, interfaces, is_first, refusing } = standing;
+    let Standing { wanted, cgroup, on_pods, hook, interfaces, refusing, .. } = standing;
     let absent = if *wanted { ProgramState::NotAttached } else { ProgramState::Off };
     let state = match (on_pods, refusing) {
         (true, false) => ProgramState::Attached,
@@ -317,10 +317,10 @@ fn programs(standing: &Standing) -> Vec<ProgramStatus> {
         name: Standing::ON_INTERFACES.to_owned(),
         hook: hook.unwrap_or("none").to_owned(),
         on: interfaces.clone(),
-        state: match (hook, interfaces.as_slice(), is_first) {
-            (None, _, _) => ProgramState::Missing,
-            (Some(_), [], _) | (Some(_), _, false) => absent,
-            (Some(_), _, true) => ProgramState::Attached,
+        state: match hook {
+            None => ProgramState::Missing,
+            Some(_) if standing.is_on_interfaces() => ProgramState::Attached,
+            Some(_) => absent,
         },
     };
     on_pods.chain([forward]).collect()

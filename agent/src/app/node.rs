@@ -37,6 +37,8 @@ const LOST_AT_ONCE: usize = 256;
 const PROGRAMS: &str = "the eBPF programs";
 const SELF_TEST: &str = "the self-test";
 const WAY: &str = "the way from a pod to the proxy";
+/// What `/readyz` says while programs that shall be attached are so no longer.
+const GONE: &str = "the eBPF programs, which were removed";
 
 /// The kernel's part of this node.
 pub(super) struct Node {
@@ -167,6 +169,28 @@ impl SelfTest {
         error!(error = %Chain(&error), "not ready; trying again");
         sleep(SELF_TEST_EVERY).await;
         false
+    }
+}
+
+/// Says, for ever, that the agent is not ready while the programs are not where they belong: somebody has
+/// removed them, or the pods' cgroup is gone. In the mode `off` they belong nowhere.
+pub(super) async fn follow_standing(
+    mut standing: channel::Receiver<Standing>,
+    readiness: Readiness,
+    wanted: Gauge,
+    attached: Gauge,
+) {
+    let mut gone: Option<Latch> = None;
+    // The keeper, who tells, ends with the agent alone.
+    while standing.changed().await.is_ok() {
+        let now = standing.borrow_and_update().clone();
+        wanted.set(now.wanted.into());
+        attached.set(now.holds().into());
+        if now.wanted && !now.holds() {
+            gone.get_or_insert_with(|| readiness.register(GONE));
+        } else if let Some(gone) = gone.take() {
+            gone.done();
+        }
     }
 }
 

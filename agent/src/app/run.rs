@@ -80,11 +80,18 @@ impl Bound {
         let hours = Hours { duty: duty.clone(), stop: CancellationToken::new() };
         let Latches { listed, decided, sessions } = Latches::of(&readiness);
         let self_test = SelfTest::of(&node, &readiness);
+        let follow = node::follow_standing(
+            node.keeper.standing.subscribe(),
+            readiness.clone(),
+            metrics.programs_wanted.clone(),
+            metrics.programs_attached.clone(),
+        );
         let mut stopping = pin!(signals.wait());
         let (mut servers, mut background) = (Supervisor::default(), Supervisor::default());
         for (name, task) in tasks {
             background.spawn(name, task);
         }
+        background.spawn("the look at where the programs are", follow);
         background.spawn("the netlink connection", node.take_netlink());
         if let Some(own) = sockets.own {
             let own = own.serve(Arc::clone(&knowing), hours.stop.clone());

@@ -26,4 +26,16 @@ impl Standing {
     pub const ON_PODS: &'static [&'static str] = &CGROUP_PROGRAMS;
     /// The one that is on interfaces.
     pub const ON_INTERFACES: &'static str = FORWARD_PROGRAM;
+
+    /// Whether the forward guard stands first on the interfaces; it does not where there is no hook for it.
+    #[must_use]
+    pub fn is_on_interfaces(&self) -> bool {
+        self.hook.is_some() && !self.interfaces.is_empty() && self.is_first
+    }
+
+    /// Whether all programs are where they belong, as far as the kernel has a hook for them.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.on_pods && (self.hook.is_none() || self.is_on_interfaces())
+    }
 }

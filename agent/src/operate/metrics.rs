@@ -98,6 +98,10 @@ pub struct Metrics {
     pub untagged_sessions: Counter,
     /// Connections that left a pod for the proxy and did not arrive.
     pub redirects_lost: Counter,
+    /// 1 while the programs shall be on the node.
+    pub programs_wanted: Gauge,
+    /// 1 while all of them are.
+    pub programs_attached: Gauge,
     guards_missing: Family<Labels<1>, Gauge>,
 }
 
@@ -124,6 +128,8 @@ impl Metrics {
             sessions: Sessions::default(),
             untagged_sessions: Counter::default(),
             redirects_lost: Counter::default(),
+            programs_wanted: Gauge::default(),
+            programs_attached: Gauge::default(),
             guards_missing: Family::default(),
         };
         metrics.registered()
@@ -170,6 +176,16 @@ impl Metrics {
             "redirects_lost",
             "Connections that were sent to the proxy and did not arrive there within 2 s: something takes its port or drops them",
             self.redirects_lost.clone(),
+        );
+        registry.register(
+            "programs_wanted",
+            "1 where the programs shall be on the node, 0 where its mode is off",
+            self.programs_wanted.clone(),
+        );
+        registry.register(
+            "programs_attached",
+            "1 while every program is where it belongs: on the pods' cgroup, and first on the way out of each interface that is guarded",
+            self.programs_attached.clone(),
         );
         registry.register(
             "guards_missing",
