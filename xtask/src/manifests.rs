@@ -13,6 +13,11 @@ use crate::{clients, process};
 /// Below the root of the checkout, as the others are.
 const DEFINITION: &str = "deploy/crds/roleassociations.yaml";
 const DEFINITION_OF_CHART: &str = "deploy/helm/podrole/files/roleassociations.yaml";
+/// Of what is watched: here for all, there for the chart.
+const COPIED: [(&str, &str); 2] = [
+    ("deploy/observability/alerts.yaml", "deploy/helm/podrole/files/alerts.yaml"),
+    ("deploy/observability/dashboard.json", "deploy/helm/podrole/files/dashboard.json"),
+];
 const CHART: &str = "deploy/helm/podrole";
 
 /// What is rendered from the chart.
@@ -60,6 +65,10 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let header = format!("# {generated} agent/src/roles/associations/definition.rs.\n");
     for path in [DEFINITION, DEFINITION_OF_CHART] {
         write(workspace.root(), path, &format!("{header}{yaml}"))?;
+    }
+    for (from, to) in COPIED {
+        let text = fs::read_to_string(workspace.root().join(from)).context(from)?;
+        write(workspace.root(), to, &text)?;
     }
     let helm = clients::helm(workspace)?;
     for Rendered { path, arguments, header } in RENDERED {

@@ -27,7 +27,8 @@ const RENDERED: [(&str, &[&str]); 5] = [
 ];
 
 /// What is reviewed where it comes from.
-const ELSEWHERE: [&str; 1] = ["templates/crd.yaml"];
+const ELSEWHERE: [&str; 3] =
+    ["templates/crd.yaml", "templates/prometheusrule.yaml", "templates/dashboard.yaml"];
 
 /// The variables of the agent's container that have a value of their own.
 pub(crate) fn environment(objects: &[Value]) -> Result<Vec<(String, String)>> {
@@ -117,6 +118,23 @@ fn the_definition_is_kept_when_the_chart_goes_and_is_the_generated_one() -> Resu
     // YAML knows one number where JSON has `43200.0` and `43200`.
     let numbers = |object: &Value| object["spec"].to_string().replace(".0,", ",");
     ensure!(numbers(ours) == numbers(&generated), "the chart's definition is another");
+    Ok(())
+}
+
+#[test]
+fn the_alerts_and_the_dashboard_are_those_of_the_repository() -> Result<()> {
+    let objects = chart::objects(&chart::template(&[EVERYTHING])?)?;
+    let read = |file: &str| {
+        let path = chart::root().join("deploy/observability").join(file);
+        fs::read_to_string(&path).with_context(|| path.display().to_string())
+    };
+    let alerts: Value = serde_saphyr::from_str(&read("alerts.yaml")?)?;
+    let rule = object(&objects, "PrometheusRule", "podrole")?;
+    ensure!(rule["spec"] == alerts, "{rule:#}");
+    let dashboard: Value = serde_json::from_str(&read("dashboard.json")?)?;
+    let map = object(&objects, "ConfigMap", "podrole-dashboard")?;
+    let ours = map["data"]["podrole.json"].as_str().context("no dashboard")?;
+    ensure!(serde_json::from_str::<Value>(ours)? == dashboard, "another dashboard");
     Ok(())
 }
 
