@@ -16,6 +16,7 @@ mod node;
 mod own_base;
 mod run;
 mod seat;
+mod standing;
 mod trials;
 mod unreachable;
 mod upgrade;
@@ -183,7 +184,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let readiness = Readiness::default();
     let listen = listen::once_there(settings.kernel.listen).await;
     let (keys, rotation) = Keyring::open(settings.state_dir.clone(), clock.clone())?;
-    let mut seat = Seat::take(&settings, listen, &readiness).await?;
+    let mut seat = Seat::take(&settings, listen).await?;
     let (node, duty) = (&mut seat.node, seat.duty.clone());
     let node_object = node_object(&settings, &kubernetes, &clock);
     let (client, name) = (kubernetes.clone(), settings.node_name.clone());
@@ -252,9 +253,9 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     ];
     let metrics = Arc::new(metrics);
     let (name, of_aws) = (settings.node_name, (sts, Own::new(own), &seated.office));
-    let on_node = (seated.node.keeper.standing.subscribe(), modal);
+    let in_kernel = (seated.node.keeper.standing.subscribe(), modal);
     let tried = (asks.clone(), trials);
-    let knowing = Knowing::beside(&handler, name, &readiness, &metrics, of_aws, on_node, tried);
+    let knowing = Knowing::beside(&handler, name, &readiness, &metrics, of_aws, in_kernel, tried);
     Ok(Bound { seated, knowing, handler, watch, assigner, modes, asks, tasks, readiness, metrics })
 }
 

@@ -86,7 +86,10 @@ fn programs_that_somebody_removes_are_missed() -> Result<()> {
         attached(0)?;
         let ready = cluster.ask(&["ready"])?;
         ensure!(ready.status.code() == Some(1), "{ready:?}");
-        ensure!(ready.text() == "not ready: the eBPF programs, which were removed\n", "{ready:?}");
+        ensure!(
+            ready.text() == "not ready: the eBPF programs, which are not where they belong\n",
+            "{ready:?}"
+        );
         ensure!(cluster.ask(&["status"])?.text().contains("NOT ATTACHED"));
         agent.kill()?;
         let _next = cluster.agent().start()?;

@@ -14,10 +14,9 @@ use tokio::time::{Instant, timeout};
 use super::inspect::Ready;
 use super::inspect::explain::{About, Explanation, compose, verdict};
 use super::inspect::report::{self, NodeReport};
-use super::inspect::status::{
-    HostNetworkStatus, PodStatus, ProgramState, ProgramStatus, SessionStatus, Status,
-};
+use super::inspect::status::{HostNetworkStatus, PodStatus, SessionStatus, Status};
 use super::modes::{Modal, mapped};
+use super::standing::programs;
 use super::upgrade::Office;
 use crate::callers::Callers;
 use crate::callers::pods::Pod;
@@ -296,34 +295,6 @@ fn own_issuer() -> Option<String> {
     let claims = URL_SAFE_NO_PAD.decode(token.trim().split('.').nth(1)?).ok()?;
     let claims: Value = serde_json::from_slice(&claims).ok()?;
     claims.get("iss")?.as_str().map(str::to_owned)
-}
-
-/// Each program, and where it is.
-fn programs(standing: &Standing) -> Vec<ProgramStatus> {
-    let Standing { wanted, cgroup, on_pods, hook, interfaces, refusing, .. } = standing;
-    let absent = if *wanted { ProgramState::NotAttached } else { ProgramState::Off };
-    let state = match (on_pods, refusing) {
-        (true, false) => ProgramState::Attached,
-        (true, true) => ProgramState::Refusing,
-        (false, _) => absent,
-    };
-    let on_pods = Standing::ON_PODS.iter().map(|name| ProgramStatus {
-        name: (*name).to_owned(),
-        hook: "cgroup".to_owned(),
-        on: vec![cgroup.clone()],
-        state,
-    });
-    let forward = ProgramStatus {
-        name: Standing::ON_INTERFACES.to_owned(),
-        hook: hook.unwrap_or("none").to_owned(),
-        on: interfaces.clone(),
-        state: match hook {
-            None => ProgramState::Missing,
-            Some(_) if standing.is_on_interfaces() => ProgramState::Attached,
-            Some(_) => absent,
-        },
-    };
-    on_pods.chain([forward]).collect()
 }
 
 /// Nothing of a pod that may have none.

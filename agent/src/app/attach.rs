@@ -11,7 +11,6 @@ use super::{Error, listen};
 use crate::kernel::interfaces::Watch;
 use crate::kernel::{ForwardGuard, KernelError, PinDirectory, PodCgroup};
 use crate::operate::duty::Duty;
-use crate::operate::readiness::Readiness;
 use crate::operate::shutdown::Signals;
 use crate::settings::{AttachSettings, KernelSettings, Listen};
 
@@ -63,8 +62,7 @@ async fn attach_to(
     listen: Listen,
     cgroup: PodCgroup,
 ) -> Result<bool, Error> {
-    let Node { mut keeper, netlink, .. } =
-        Node::load(settings, listen, cgroup, &Duty::always(), &Readiness::default())?;
+    let Node { mut keeper, netlink, .. } = Node::load(settings, listen, cgroup, &Duty::always())?;
     match beside(netlink, keeper.attach()).await {
         Ok(()) if keeper.is_settled() => {
             info!("pods are refused until an agent runs");

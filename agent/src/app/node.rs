@@ -37,8 +37,6 @@ const LOST_AT_ONCE: usize = 256;
 const PROGRAMS: &str = "the eBPF programs";
 const SELF_TEST: &str = "the self-test";
 const WAY: &str = "the way from a pod to the proxy";
-/// What `/readyz` says while programs that shall be attached are so no longer.
-const GONE: &str = "the eBPF programs, which were removed";
 
 /// The kernel's part of this node.
 pub(super) struct Node {
@@ -172,28 +170,6 @@ impl SelfTest {
     }
 }
 
-/// Says, for ever, that the agent is not ready while the programs are not where they belong: somebody has
-/// removed them, or the pods' cgroup is gone. In the mode `off` they belong nowhere.
-pub(super) async fn follow_standing(
-    mut standing: channel::Receiver<Standing>,
-    readiness: Readiness,
-    wanted: Gauge,
-    attached: Gauge,
-) {
-    let mut gone: Option<Latch> = None;
-    // The keeper, who tells, ends with the agent alone.
-    while standing.changed().await.is_ok() {
-        let now = standing.borrow_and_update().clone();
-        wanted.set(now.wanted.into());
-        attached.set(now.holds().into());
-        if now.wanted && !now.holds() {
-            gone.get_or_insert_with(|| readiness.register(GONE));
-        } else if let Some(gone) = gone.take() {
-            gone.done();
-        }
-    }
-}
-
 /// Asks for a token as a pod does, and has the programs refuse while somebody else answers. Asked at
 /// the start, and again when connections were lost.
 pub(super) struct WayWatch {
@@ -318,10 +294,9 @@ impl Node {
         settings: &KernelSettings,
         listen: Listen,
         duty: &Duty,
-        readiness: &Readiness,
     ) -> Result<Self, KernelError> {
         let cgroup = PodCgroup::open(settings.pod_cgroup.as_deref())?;
-        let mut node = Self::load(settings, listen, cgroup, duty, readiness)?;
+        let mut node = Self::load(settings, listen, cgroup, duty)?;
         node.keeper.programs.leave_own_pod_alone(&node.keeper.cgroup)?;
         Ok(node)
     }
@@ -342,7 +317,6 @@ impl Node {
         listen: Listen,
         cgroup: PodCgroup,
         duty: &Duty,
-        readiness: &Readiness,
     ) -> Result<Self, KernelError> {
         let hooks = hooks(settings);
         let pins = PinDirectory::create(&settings.bpf_fs)?;
@@ -356,6 +330,7 @@ impl Node {
         let (lost_of, no_arrival) = mpsc::channel(LOST_AT_ONCE);
         let (wanted, shall) = channel::channel(true);
         let (here, presence) = channel::channel(Presence::Pending);
+        let hook = programs.forward.place().map(|(hook, _)| hook.name());
         let keeper = Keeper {
             programs,
             cgroup,
@@ -369,8 +344,7 @@ impl Node {
             wanted: shall,
             presence: here,
             duty: duty.clone(),
-            readiness: readiness.clone(),
-            standing: channel::Sender::new(Standing { wanted: true, ..Standing::default() }),
+            standing: channel::Sender::new(Standing::nowhere(hook)),
         };
         Ok(Self {
             keeper,

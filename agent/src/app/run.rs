@@ -14,7 +14,7 @@ use super::modes::{ModesKeeper, Parts};
 use super::node::{Node, SelfTest, WayWatch};
 use super::seat::Seated;
 use super::upgrade::{self, Office, SESSIONS};
-use super::{Bound, Error, asks, node, unreachable};
+use super::{Bound, Error, asks, node, standing, unreachable};
 use crate::callers::watch::Watch;
 use crate::kernel::{bpffs, sysctls};
 use crate::metadata::Handler;
@@ -80,18 +80,14 @@ impl Bound {
         let hours = Hours { duty: duty.clone(), stop: CancellationToken::new() };
         let Latches { listed, decided, sessions } = Latches::of(&readiness);
         let self_test = SelfTest::of(&node, &readiness);
-        let follow = node::follow_standing(
-            node.keeper.standing.subscribe(),
-            readiness.clone(),
-            metrics.programs_wanted.clone(),
-            metrics.programs_attached.clone(),
-        );
+        let places = node.keeper.standing.subscribe();
+        let places = standing::follow(places, readiness.clone(), &metrics);
         let mut stopping = pin!(signals.wait());
         let (mut servers, mut background) = (Supervisor::default(), Supervisor::default());
         for (name, task) in tasks {
             background.spawn(name, task);
         }
-        background.spawn("the look at where the programs are", follow);
+        background.spawn("the look at where the programs are", places);
         background.spawn("the netlink connection", node.take_netlink());
         if let Some(own) = sockets.own {
             let own = own.serve(Arc::clone(&knowing), hours.stop.clone());

@@ -14,7 +14,6 @@ use crate::kernel::bpffs;
 use crate::operate::control::hand_over::Predecessor;
 use crate::operate::control::term::Term;
 use crate::operate::duty::{Duty, Switch};
-use crate::operate::readiness::Readiness;
 use crate::settings::{Listen, Settings};
 
 /// Nothing is attached and nothing served yet.
@@ -34,11 +33,7 @@ impl Seat {
     ///
     /// # Errors
     /// The first part that cannot be had.
-    pub(super) async fn take(
-        settings: &Settings,
-        listen: Listen,
-        readiness: &Readiness,
-    ) -> Result<Self, Error> {
+    pub(super) async fn take(settings: &Settings, listen: Listen) -> Result<Self, Error> {
         bpffs::ensure_mounted(&settings.kernel.bpf_fs)?;
         let mut claim = Claim::make(&settings.kernel.bpf_fs, &settings.state_dir)?;
         let term = Term::open(&settings.socket)?;
@@ -49,7 +44,7 @@ impl Seat {
             None => (None, Vec::new()),
         };
         claim.take_over(&mut handed);
-        let node = Node::prepare(&settings.kernel, listen, &duty, readiness)?;
+        let node = Node::prepare(&settings.kernel, listen, &duty)?;
         let sockets = Sockets::bind(settings, listen, handed, &duty).await?;
         Ok(Self { claim, node, sockets, duty, predecessor, term, switch })
     }

@@ -10,12 +10,11 @@ use tracing::{error, info, warn};
 
 use crate::operate::duty::Duty;
 use crate::operate::metrics::{Counter, Gauge};
-use crate::operate::readiness::{Latch, Readiness};
 use crate::report::Chain;
 
 use super::cgroups::Presence as CgroupPresence;
-use super::hooks::ForwardHook;
 use super::interfaces::Watch;
+use super::standing::Forward;
 use super::{Drops, KernelError, Lost, PodCgroup, Programs, Records, Standing};
 
 /// How often links are looked at, where nothing tells of a change.
@@ -66,14 +65,9 @@ pub struct Keeper {
     pub presence: channel::Sender<Presence>,
     /// Whether this agent is the one that keeps them.
     pub duty: Duty,
-    /// Where it says so when they are not where they belong.
-    pub readiness: Readiness,
     /// Tells where the programs are.
     pub standing: channel::Sender<Standing>,
 }
-
-/// What `/readyz` calls them, where they are not where they belong.
-const PLACE: &str = "the place of the eBPF programs";
 
 impl Keeper {
     /// Attaches the programs: first the forward guard, then what refuses, then what redirects.
@@ -107,15 +101,18 @@ impl Keeper {
     }
 
     async fn tell_standing(&self) {
-        let (hook, interfaces) = self.programs.forward.place().unzip();
+        let is_first = self.programs.forward.stands(&self.interfaces).await;
+        let forward = self.programs.forward.place().map(|(hook, interfaces)| Forward {
+            hook: hook.name(),
+            interfaces: interfaces.to_vec(),
+            is_first,
+        });
         let wanted = *self.wanted.borrow();
         let now = Standing {
             wanted,
             cgroup: self.cgroup.path().display().to_string(),
             on_pods: self.is_settled(),
-            hook: hook.map(ForwardHook::name),
-            interfaces: interfaces.unwrap_or_default().to_vec(),
-            is_first: self.programs.forward.stands(&self.interfaces).await,
+            forward,
             refusing: *self.refuse.borrow(),
         };
         self.standing.send_replace(now);
@@ -131,16 +128,15 @@ impl Keeper {
     /// Follows interfaces and verifies links, and takes the programs off and puts them on again as is
     /// wanted, while on duty, for ever.
     pub async fn run(mut self) {
-        let (mut duty, mut misplaced) = (self.duty.clone(), None);
+        let mut duty = self.duty.clone();
         loop {
             if !duty.is_on() {
                 duty.begins().await;
                 self.resume().await;
             }
             if *self.wanted.borrow_and_update() {
-                self.stay_on(&mut duty, &mut misplaced).await;
+                self.stay_on(&mut duty).await;
             } else {
-                misplaced.take().into_iter().for_each(Latch::done);
                 self.stay_off(&mut duty).await;
             }
         }
@@ -182,7 +178,7 @@ impl Keeper {
     }
 
     /// Until they shall be off the node, or another agent is on duty.
-    async fn stay_on(&mut self, duty: &mut Duty, misplaced: &mut Option<Latch>) {
+    async fn stay_on(&mut self, duty: &mut Duty) {
         let mut tick = interval(VERIFY_EVERY);
         let mut sweep = interval(ARRIVES_WITHIN);
         let mut again = interval(ARRIVES_WITHIN);
@@ -213,7 +209,7 @@ impl Keeper {
                     if !self.programs.forward.stands(&self.interfaces).await {
                         self.follow().await;
                     }
-                    self.verify(misplaced).await;
+                    seen = self.look(seen);
                     self.tell_standing().await;
                 }
                 _ = look.tick(), if is_on => {
@@ -247,19 +243,6 @@ impl Keeper {
             let Err(error) = resumed.await else { return };
             error!(error = %Chain(&error), "the programs cannot be put back; trying again");
             sleep(LOOK_EVERY).await;
-        }
-    }
-
-    /// Says in `/readyz` where a program is not where it belongs although it was just put there.
-    async fn verify(&self, misplaced: &mut Option<Latch>) {
-        let stands =
-            self.cgroup.presence() != CgroupPresence::Same || self.programs.are_on(&self.cgroup);
-        if stands && self.programs.forward.stands(&self.interfaces).await {
-            if let Some(latch) = misplaced.take() {
-                latch.done();
-            }
-        } else {
-            misplaced.get_or_insert_with(|| self.readiness.register(PLACE));
         }
     }
 

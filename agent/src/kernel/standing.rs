@@ -11,14 +11,29 @@ pub struct Standing {
     pub cgroup: String,
     /// Whether all of its programs are on it.
     pub on_pods: bool,
-    /// By what the forward guard is on interfaces; none where the kernel has no hook for it.
-    pub hook: Option<&'static str>,
+    /// Where the forward guard is; nowhere where the kernel has no hook for it.
+    pub forward: Option<Forward>,
+    /// Whether nobody is sent to the proxy's port, since somebody else answers there.
+    pub refusing: bool,
+}
+
+/// Where the forward guard is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// By what it is on interfaces.
+    pub hook: &'static str,
     /// The interfaces that it is on.
     pub interfaces: Vec<String>,
     /// Whether it stands before every other program there.
     pub is_first: bool,
-    /// Whether nobody is sent to the proxy's port, since somebody else answers there.
-    pub refusing: bool,
+}
+
+impl Forward {
+    /// Whether it stands first on the interfaces.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        !self.interfaces.is_empty() && self.is_first
+    }
 }
 
 impl Standing {
@@ -27,15 +42,16 @@ impl Standing {
     /// The one that is on interfaces.
     pub const ON_INTERFACES: &'static str = FORWARD_PROGRAM;
 
-    /// Whether the forward guard stands first on the interfaces; it does not where there is no hook for it.
+    /// Before anything is attached, by a kernel that has this hook for the forward guard.
     #[must_use]
-    pub fn is_on_interfaces(&self) -> bool {
-        self.hook.is_some() && !self.interfaces.is_empty() && self.is_first
+    pub fn nowhere(hook: Option<&'static str>) -> Self {
+        let forward = |hook| Forward { hook, interfaces: Vec::new(), is_first: false };
+        Self { wanted: true, forward: hook.map(forward), ..Self::default() }
     }
 
     /// Whether all programs are where they belong, as far as the kernel has a hook for them.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.on_pods && (self.hook.is_none() || self.is_on_interfaces())
+        self.on_pods && self.forward.as_ref().is_none_or(Forward::holds)
     }
 }
