@@ -1,5 +1,7 @@
 //! The page on troubleshooting is true: its commands print what it shows, on a node with the symptom.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,6 +14,7 @@ use podrole_tests::pod::Pod;
 use podrole_tests::pretend::node;
 use podrole_tests::pretend::sts::behaviour::Way;
 use podrole_tests::process::{self, Process};
+use podrole_tests::prometheus::file;
 use podrole_tests::wait::{self, PATIENCE};
 
 const PAGE: &str = "troubleshooting.md";
@@ -95,6 +98,36 @@ fn what_it_says_of_agents_that_do_not_serve_is_true() -> Result<()> {
         is_true(cluster, "not-ready")?;
         is_true(cluster, "check")
     })
+}
+
+/// All of the sources below a directory.
+fn sources(below: &Path) -> Result<String> {
+    let mut text = String::new();
+    for entry in fs::read_dir(below)? {
+        let path = entry?.path();
+        text += &if path.is_dir() { sources(&path)? } else { fs::read_to_string(&path)? };
+    }
+    Ok(text)
+}
+
+#[test]
+fn what_agents_are_said_to_say_stands_in_their_sources() -> Result<()> {
+    let sources = sources(&file("agent/src"))?;
+    let mut said = 0;
+    for page in [PAGE, "3am.md"] {
+        let text = fs::read_to_string(file("docs").join(page))?;
+        let tables = text.split("\n| it says |").skip(1);
+        let rows = tables.flat_map(|table| table.lines().take_while(|line| !line.is_empty()));
+        for row in rows.filter_map(|row| row.strip_prefix("| `")) {
+            let (words, _) = row.split_once('`').context("no end")?;
+            let parts = words.split('…').map(str::trim);
+            let missing = parts.clone().find(|part| !sources.contains(part));
+            ensure!(missing.is_none(), "{page}: no agent says {words:?}");
+            said += 1;
+        }
+    }
+    ensure!(said > 10, "{said}");
+    Ok(())
 }
 
 #[test]
