@@ -26,8 +26,8 @@ pub use self::arguments::{
 pub use self::callers::{CallerArguments, CallerSettings, IdentityMode};
 pub use self::container::{Container, ContainerError, Elsewhere};
 pub use self::inspect::{
-    CheckArguments, ExplainArguments, InspectArguments, Output, OutputArguments, PodName,
-    ReportArguments, SocketArguments, StatusArguments,
+    AgentsArguments, CheckArguments, ExplainArguments, InspectArguments, Output, OutputArguments,
+    PodName, ReportArguments, SocketArguments, StatusArguments,
 };
 pub use self::metadata::{MetadataArguments, MetadataSettings};
 pub use self::modes::{ModeArguments, ModeSettings};

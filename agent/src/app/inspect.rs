@@ -66,7 +66,7 @@ pub async fn ready(arguments: &InspectArguments) -> Result<ExitCode, AskError> {
 /// # Errors
 /// Where no agent answers.
 pub async fn status(arguments: &StatusArguments) -> Result<ExitCode, AskError> {
-    let StatusArguments { watch, socket, output } = arguments;
+    let StatusArguments { watch, inspect: InspectArguments { socket, output } } = arguments;
     if let Some(seconds) = watch {
         let every = Duration::from_secs(*seconds);
         watch::show(every, output.output, || ask::<Status>(&socket.socket, &Question::Status))
@@ -98,7 +98,8 @@ pub enum ExplainError {
 /// # Errors
 /// Where nobody can explain the pod.
 pub async fn explain(arguments: &ExplainArguments) -> Result<ExitCode, ExplainError> {
-    let ExplainArguments { pod, agent_namespace, on_node, socket, output } = arguments;
+    let ExplainArguments { pod, agents, on_node, inspect } = arguments;
+    let InspectArguments { socket, output } = inspect;
     let PodName { namespace, name } = pod.clone();
     let question = Question::Explain { namespace, name };
     let answer = match ask::<Option<Explanation>>(&socket.socket, &question).await {
@@ -106,7 +107,7 @@ pub async fn explain(arguments: &ExplainArguments) -> Result<ExitCode, ExplainEr
         Ok(None) if *on_node => return Err(ExplainError::NotHere),
         Err(error) if *on_node => return Err(error.into()),
         Ok(None) | Err(AskError::NoAgent { .. }) => {
-            Box::pin(remote::explain(pod, agent_namespace)).await?
+            Box::pin(remote::explain(pod, &agents.agent_namespace)).await?
         }
         Err(error) => return Err(error.into()),
     };
@@ -119,7 +120,8 @@ pub async fn explain(arguments: &ExplainArguments) -> Result<ExitCode, ExplainEr
 /// # Errors
 /// Where the agents cannot be asked.
 pub async fn report(arguments: &ReportArguments) -> Result<ExitCode, ExplainError> {
-    let ReportArguments { agent_namespace, again, on_node, socket, output } = arguments;
+    let ReportArguments { agents, again, on_node, inspect } = arguments;
+    let InspectArguments { socket, output } = inspect;
     let report = if *on_node {
         let question = Question::Report { again: *again };
         let answer: NodeReport = ask(&socket.socket, &question).await?;
@@ -129,7 +131,7 @@ pub async fn report(arguments: &ReportArguments) -> Result<ExitCode, ExplainErro
         }
         Report::of(vec![answer], Vec::new())
     } else {
-        Box::pin(report::gather(agent_namespace, *again)).await?
+        Box::pin(report::gather(&agents.agent_namespace, *again)).await?
     };
     print(output.output, &report);
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

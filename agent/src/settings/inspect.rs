@@ -38,6 +38,18 @@ pub enum Output {
     Json,
 }
 
+/// The flags of `podrole ready`, which every command has that asks this node's agent.
+#[derive(Clone, Debug, Args)]
+pub struct InspectArguments {
+    /// Where the agent of this node listens.
+    #[command(flatten)]
+    pub socket: SocketArguments,
+
+    /// How the answer looks.
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
 /// The flags of `podrole status`.
 #[derive(Clone, Debug, Args)]
 pub struct StatusArguments {
@@ -53,25 +65,9 @@ pub struct StatusArguments {
     )]
     pub watch: Option<u64>,
 
-    /// Where the agent listens.
+    /// As of every command that asks the agent.
     #[command(flatten)]
-    pub socket: SocketArguments,
-
-    /// How the answer looks.
-    #[command(flatten)]
-    pub output: OutputArguments,
-}
-
-/// The flags of `podrole ready`.
-#[derive(Clone, Debug, Args)]
-pub struct InspectArguments {
-    /// Where the agent listens.
-    #[command(flatten)]
-    pub socket: SocketArguments,
-
-    /// How the answer looks.
-    #[command(flatten)]
-    pub output: OutputArguments,
+    pub inspect: InspectArguments,
 }
 
 /// The flags of `podrole check`.
@@ -95,6 +91,19 @@ pub struct CheckArguments {
     pub output: OutputArguments,
 }
 
+/// Where the agents of other nodes are.
+#[derive(Clone, Debug, Args)]
+pub struct AgentsArguments {
+    /// Where the agents' pods are, for what is on other nodes than this
+    #[arg(
+        long,
+        env = "PODROLE_AGENT_NAMESPACE",
+        default_value = "podrole",
+        value_name = "NAMESPACE"
+    )]
+    pub agent_namespace: String,
+}
+
 /// The flags of `podrole explain`.
 #[derive(Clone, Debug, Args)]
 pub struct ExplainArguments {
@@ -102,39 +111,25 @@ pub struct ExplainArguments {
     #[arg(value_name = "NAMESPACE/POD")]
     pub pod: PodName,
 
-    /// Where the agents' pods are, for a pod that is on another machine than this
-    #[arg(
-        long,
-        env = "PODROLE_AGENT_NAMESPACE",
-        default_value = "podrole",
-        value_name = "NAMESPACE"
-    )]
-    pub agent_namespace: String,
+    /// Where the agent of the pod's node is, if that is another than this.
+    #[command(flatten)]
+    pub agents: AgentsArguments,
 
     /// Ask the agent of this node and no other: whoever asks has chosen the node
     #[arg(long, env = "PODROLE_ON_NODE", hide = true)]
     pub on_node: bool,
 
-    /// Where the agent of this node listens.
+    /// As of every command that asks the agent.
     #[command(flatten)]
-    pub socket: SocketArguments,
-
-    /// How the answer looks.
-    #[command(flatten)]
-    pub output: OutputArguments,
+    pub inspect: InspectArguments,
 }
 
 /// The flags of `podrole report`.
 #[derive(Clone, Debug, Args)]
 pub struct ReportArguments {
-    /// Where the agents' pods are
-    #[arg(
-        long,
-        env = "PODROLE_AGENT_NAMESPACE",
-        default_value = "podrole",
-        value_name = "NAMESPACE"
-    )]
-    pub agent_namespace: String,
+    /// Where the agents are.
+    #[command(flatten)]
+    pub agents: AgentsArguments,
 
     /// Have the roles tried once more that AWS refused; else each is tried once an hour
     #[arg(long, env = "PODROLE_AGAIN")]
@@ -144,13 +139,9 @@ pub struct ReportArguments {
     #[arg(long, env = "PODROLE_ON_NODE")]
     pub on_node: bool,
 
-    /// Where the agent of this node listens.
+    /// As of every command that asks the agent.
     #[command(flatten)]
-    pub socket: SocketArguments,
-
-    /// How the report looks.
-    #[command(flatten)]
-    pub output: OutputArguments,
+    pub inspect: InspectArguments,
 }
 
 /// A pod, as `NAMESPACE/POD`.
