@@ -57,6 +57,16 @@ fn until_mode(cluster: &Cluster, mode: &str) -> Result<()> {
     })
 }
 
+/// A pod that had its role, on a node whose label says audit by now.
+fn audited_by_label(cluster: &Cluster) -> Result<(Pod<'_>, Agent)> {
+    let web = cluster.pod("web").role("web").start()?;
+    let agent = cluster.agent().start()?;
+    web.wait_for_role("web")?;
+    label(cluster, Some("audit"))?;
+    until_node(&web)?;
+    Ok((web, agent))
+}
+
 fn label(cluster: &Cluster, mode: Option<&str>) -> Result<()> {
     cluster.kubernetes.label_node(NODE, LABEL, mode)
 }
@@ -91,11 +101,7 @@ fn in_audit_everything_goes_on_and_is_counted() -> Result<()> {
 #[test]
 fn the_nodes_label_overrides_the_flag_and_off_removes_the_programs() -> Result<()> {
     Cluster::with(|cluster| {
-        let web = cluster.pod("web").role("web").start()?;
-        let mut agent = cluster.agent().start()?;
-        web.wait_for_role("web")?;
-        label(cluster, Some("audit"))?;
-        until_node(&web)?;
+        let (web, mut agent) = audited_by_label(cluster)?;
         label(cluster, Some("off"))?;
         until_mode(cluster, "off")?;
         wait::until_true("the links to go", || {
@@ -160,11 +166,7 @@ fn a_mode_that_does_not_exist_is_enforced_and_told_of() -> Result<()> {
 #[test]
 fn without_the_api_server_what_was_told_last_holds_and_an_agent_says_so() -> Result<()> {
     Cluster::with(|cluster| {
-        let web = cluster.pod("web").role("web").start()?;
-        let mut agent = cluster.agent().start()?;
-        web.wait_for_role("web")?;
-        label(cluster, Some("audit"))?;
-        until_node(&web)?;
+        let (web, mut agent) = audited_by_label(cluster)?;
         cluster.kubernetes.fail()?;
         agent.terminate()?;
         agent.wait(PATIENCE)?;
