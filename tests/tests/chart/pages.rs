@@ -14,10 +14,11 @@ use podrole_tests::wait::PATIENCE;
 use serde_json::Value;
 
 /// The pages with commands of helm; paths as [`blocks`] takes them.
-const PAGES: [&str; 3] = ["install-eks.md", "install-self-managed.md", "../README.md"];
+const PAGES: [&str; 4] =
+    ["install-eks.md", "install-self-managed.md", "migrate-from-node-role.md", "../README.md"];
 
 /// Of helm: what is of a cluster and not of the chart.
-const OF_A_CLUSTER: [&str; 4] = ["--create-namespace", "--install", "--reuse-values", "--wait"];
+const OF_A_CLUSTER: [&str; 3] = ["--create-namespace", "--reuse-values", "--wait"];
 
 /// The words of each command of a block.
 fn commands(text: &str) -> Vec<Vec<String>> {
@@ -29,13 +30,15 @@ fn commands(text: &str) -> Vec<Vec<String>> {
 
 /// The same values on the chart alone.
 fn rendered(command: &[String]) -> Result<String> {
-    let words: Vec<&str> = command.iter().map(String::as_str).collect();
+    let installs = command.iter().any(|word| word == "--install");
+    let words = command.iter().map(String::as_str).filter(|word| *word != "--install");
+    let words: Vec<&str> = words.collect();
     let ["helm", verb @ ("install" | "upgrade"), release, chart, values @ ..] = words.as_slice()
     else {
         anyhow::bail!("not a command of helm that is known: {command:?}");
     };
     let mut arguments = vec!["template", *release, *chart];
-    if *verb == "upgrade" {
+    if *verb == "upgrade" && !installs {
         ensure!(values.contains(&"--reuse-values"), "loses the values: {command:?}");
         arguments.push(LEAST);
     }
@@ -55,6 +58,29 @@ fn the_commands_of_helm_render() -> Result<()> {
             }
         }
         ensure!(seen > 0, "no command on {page}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_values_on_the_pages_on_migration_are_their_flags() -> Result<()> {
+    let place = tempfile::tempdir()?;
+    for page in ["migrate-from-kube2iam.md", "migrate-from-kiam.md", "migrate-from-irsa.md"] {
+        let blocks = blocks(page)?;
+        let of = |info: &str| {
+            let block = blocks.iter().find(|block| block.info == info);
+            Ok::<_, anyhow::Error>(&block.with_context(|| format!("{page}: no {info}"))?.text)
+        };
+        let values = place.path().join(page);
+        fs::write(&values, of("yaml values")?)?;
+        let objects = chart::objects(&chart::template(&["--values", path(&values)?])?)?;
+        let environment = crate::rendered::environment(&objects)?;
+        ensure!(environment.contains(&("PODROLE_MODE".to_owned(), "audit".to_owned())), "{page}");
+        for (flag, value) in flags(of("sh agent")?)? {
+            let name = flag.trim_start_matches('-').to_uppercase().replace('-', "_");
+            let variable = (format!("PODROLE_{name}"), value);
+            ensure!(environment.contains(&variable), "{page}: not {variable:?} in {environment:?}");
+        }
     }
     Ok(())
 }
