@@ -49,7 +49,7 @@ fn a_refusal_is_explained_and_fails() -> Result<()> {
         let told = cluster.ask(&["explain", "default/denied"])?;
         ensure!(told.status.code() == Some(1), "{told:?}");
         let text = told.text();
-        ensure!(text.contains("AccessDenied") && text.contains("It may be: (1)"), "{text}");
+        ensure!(text.contains("AccessDenied") && text.contains("It may be:\n(1) "), "{text}");
         let told = cluster.ask(&["explain", "default/bad"])?;
         ensure!(told.status.code() == Some(1) && told.text().contains("is refused a role"));
         let told = cluster.ask(&["explain", "default/plain"])?;

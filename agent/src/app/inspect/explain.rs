@@ -11,7 +11,7 @@ pub(crate) use self::compose::verdict;
 pub use self::compose::{About, compose};
 use super::Show;
 use super::status::{SessionStatus, Verdict};
-use super::text::{Paint, pairs, table};
+use super::text::{Paint, pairs, prose, table};
 use crate::credentials::trust::Policy;
 
 /// The answer to [`crate::operate::control::Question::Explain`].
@@ -165,13 +165,17 @@ impl Show for Explanation {
         }
         if let Some(session) = &self.session {
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "\nSession on the node: {session}");
+            let _ = write!(text, "\n{}", prose(&format!("Session on the node: {session}")));
         }
         if let Some(unreachable) = &self.unreachable {
-            let _ = writeln!(text, "\n{}", paint.bad(unreachable));
+            let _ = writeln!(text, "\n{}", paint.bad(prose(unreachable).trim_end()));
         }
         if let Some(advice) = &self.advice {
-            let _ = writeln!(text, "{advice}");
+            // Each of several on a line of its own.
+            let each = (1..10).fold(advice.clone(), |advice, number| {
+                advice.replace(&format!(" ({number}) "), &format!("\n({number}) "))
+            });
+            text += &prose(&each);
         }
         for TrustPolicy { role, policy } in &self.trust_policies {
             let role = role.as_deref().unwrap_or("the role that the EKS association names");

@@ -74,6 +74,11 @@ fn body<const N: usize>(header: Option<[&str; N]>, rows: Vec<[String; N]>) -> St
     text
 }
 
+/// Prose of which each line is wrapped.
+pub(crate) fn prose(text: &str) -> String {
+    body(None, vec![[text.to_owned()]])
+}
+
 /// Names and values in two columns; a name that stands above itself is left out.
 pub(crate) fn pairs(pairs: &[(&'static str, String)]) -> String {
     let mut before = "";

@@ -85,7 +85,9 @@ fn a_pod_with_an_annotation() {
 #[test]
 fn a_pod_that_aws_refuses() {
     let mut explanation = explain(&Rules::fixture(), &pod().annotated(ROLE, "web"), &nothing());
-    let error = "AccessDenied: not authorized to perform: sts:TagSession".to_owned();
+    let error = format!(
+        "AccessDenied: User: {NODE} is not authorized to perform: sts:AssumeRole on resource: arn:aws:iam::123456789012:role/web"
+    );
     explanation.session = Some(SessionStatus {
         state: "refused".into(),
         access_key_id: None,
@@ -93,7 +95,8 @@ fn a_pod_that_aws_refuses() {
         untagged: false,
         error: Some(error),
     });
-    explanation.advice = Some("What to do: allow it beside sts:AssumeRole".into());
+    let several = ["the role does not exist: STS does not tell; look for a slip in its name, path or account".to_owned(), "its trust policy does not allow sts:AssumeRole to the identity of podrole on this node: add it as principal".to_owned()];
+    explanation.advice = crate::credentials::advice::sentence(&several);
     assert!(!explanation.is_good());
     check("refused-by-aws", &explanation);
 }
