@@ -17,6 +17,7 @@ mod own_base;
 mod run;
 mod seat;
 mod standing;
+mod tested;
 mod trials;
 mod unreachable;
 mod upgrade;

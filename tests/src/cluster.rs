@@ -302,7 +302,9 @@ fn show_logs(directory: &Path) -> Result<()> {
         let text = fs::read(entry.path()).with_context(|| entry.path().display().to_string())?;
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
-        let shown = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
+        let (before, last) = lines.split_at(lines.len().saturating_sub(LINES));
+        let loud = before.iter().filter(|line| line.contains(" WARN ") || line.contains(" ERROR "));
+        let shown: Vec<&str> = loud.chain(last).copied().collect();
         eprintln!("--- {}\n{}", entry.file_name().to_string_lossy(), shown.join("\n"));
     }
     Ok(())

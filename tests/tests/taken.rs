@@ -65,6 +65,19 @@ fn a_port_that_is_taken_before_the_start_is_told_of_and_nobody_is_sent_there() -
 }
 
 #[test]
+fn what_an_agent_before_left_of_its_test_is_in_nobodys_way() -> Result<()> {
+    Cluster::with(|cluster| {
+        let node = cluster.node_place();
+        let _thief = cluster.squat(THIEF)?;
+        steal(&node, "16925")?;
+        let mut command = node.command("ip")?;
+        command.args(["link", "add", "podrole-test0", "type", "veth"]);
+        process::run(&mut command, b"", PATIENCE)?.ok()?;
+        cluster.agent().spawn()?.wait_for_log("somebody else answers on the proxy's port")
+    })
+}
+
+#[test]
 fn a_port_that_is_taken_later_is_noticed_by_the_connections_that_are_lost() -> Result<()> {
     Cluster::with(|cluster| {
         let node = cluster.node_place();

@@ -11,8 +11,9 @@ use tracing::{info, warn};
 
 use super::assign::Assigner;
 use super::modes::{ModesKeeper, Parts};
-use super::node::{Node, SelfTest, WayWatch};
+use super::node::Node;
 use super::seat::Seated;
+use super::tested::{SelfTest, WayWatch};
 use super::upgrade::{self, Office, SESSIONS};
 use super::{Bound, Error, asks, node, standing, unreachable};
 use crate::callers::watch::Watch;
@@ -257,8 +258,8 @@ async fn keep(
         let is_ours = |token: &str, address| handler.gave(token, address);
         tokio::join!(keeper.run(), async {
             // First the way: while an earlier agent's programs refuse, no self-test can pass.
-            way.look(is_ours).await;
-            tokio::join!(self_test.run(&is_ours), way.run(is_ours));
+            way.look(&is_ours).await;
+            tokio::join!(self_test.run(&is_ours), way.run(&is_ours));
         });
     });
     Ok(())

@@ -76,19 +76,16 @@ pub async fn run(
     let place = Place::make(pods, CGROUP)?;
     // Where pods are in audit, this one is not: so it shows that the programs would do their part.
     enforced.set(place.id, true).map_err(SelfTestError::NotTold)?;
-    let tested = match test(&place, rules).await {
+    let _unsets = Unsets { enforced, place: place.id };
+    // Its connections end in its own network namespace, and are not lost.
+    let _forgets = Forgets { records, place: place.id };
+    match test(&place, rules).await {
         Err(SelfTestError::NoNetwork) => {
             info!("the self-test may make no network of its own; it runs in the node's");
             in_node::run(&place, rules, is_ours).await
         }
         tested => tested,
-    };
-    if let Err(error) = enforced.set(place.id, false) {
-        debug!(error = %Chain(&error), "the self-test's cgroup stays enforced");
     }
-    // Its connections end in its own network namespace, and are not lost.
-    records.forget(place.id);
-    tested
 }
 
 async fn test(place: &Place, rules: &Rules) -> Result<(), SelfTestError> {
@@ -115,6 +112,32 @@ fn failed(ended: &Output) -> SelfTestError {
     let said = [ended.stdout.as_slice(), &ended.stderr].concat();
     let said = String::from_utf8_lossy(&said).trim().replace('\n', "; ");
     SelfTestError::Failed { status: ended.status, said }
+}
+
+/// Has the connections of a test forgotten when it ends, however it does.
+struct Forgets<'a> {
+    records: &'a Records,
+    place: CgroupId,
+}
+
+impl Drop for Forgets<'_> {
+    fn drop(&mut self) {
+        self.records.forget(self.place);
+    }
+}
+
+/// Has a test's cgroup no longer enforced when it ends.
+struct Unsets<'a> {
+    enforced: &'a Enforced,
+    place: CgroupId,
+}
+
+impl Drop for Unsets<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.enforced.set(self.place, false) {
+            debug!(error = %Chain(&error), "the self-test's cgroup stays enforced");
+        }
+    }
 }
 
 /// The cgroup, removed when the self-test has ended.

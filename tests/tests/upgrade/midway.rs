@@ -56,7 +56,7 @@ fn a_new_agent_that_is_stopped_gives_the_duty_back_at_once() -> Result<()> {
         let pods = pods(cluster, 3)?;
         let mut old = cluster.agent().start()?;
         let load = Load::begin(cluster, pods)?;
-        for round in 1..=3 {
+        for round in 1..=8 {
             let mut new = cluster.agent().spawn()?;
             new.wait_until_on_duty()?;
             new.terminate()?;

@@ -17,7 +17,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::{DEADLINE, Place, SelfTestError, WAY_CGROUP, network};
+use super::{DEADLINE, Forgets, Place, SelfTestError, WAY_CGROUP, network};
 use crate::kernel::{Records, Rules};
 
 /// The pair of interfaces, on the node and in the namespace; gone with the namespace.
@@ -46,9 +46,8 @@ pub enum Answer {
 /// Where the process or its network cannot be made.
 pub async fn ask(pods: &Path, rules: &Rules, records: &Records) -> Result<Answer, SelfTestError> {
     let place = Place::make(pods, WAY_CGROUP)?;
-    let asked = timeout(DEADLINE, ask_from(&place, rules)).await;
-    records.forget(place.id);
-    asked.map_err(|_| SelfTestError::Late)?
+    let _forgets = Forgets { records, place: place.id };
+    timeout(DEADLINE, ask_from(&place, rules)).await.map_err(|_| SelfTestError::Late)?
 }
 
 async fn ask_from(place: &Place, rules: &Rules) -> Result<Answer, SelfTestError> {
@@ -85,11 +84,21 @@ async fn talk(child: &mut Child) -> io::Result<String> {
 
 async fn connect(netlink: &Handle, process: u32) -> Result<(), rtnetlink::Error> {
     let [near, far] = ENDS;
+    remove_stale(netlink, near).await;
     netlink.link().add(LinkVeth::new(near, far).build()).execute().await?;
     let moved = LinkUnspec::new_with_name(far).setns_by_pid(process).build();
     netlink.link().set(moved).execute().await?;
     let index = up(netlink, near).await?;
     netlink.route().add(route(ADDRESS, index)).execute().await
+}
+
+/// The kernel takes a namespace that nobody is in apart when it has time, and its interfaces with it.
+async fn remove_stale(netlink: &Handle, name: &str) {
+    let found = netlink.link().get().match_name(name.to_owned()).execute().try_next().await;
+    if let Ok(Some(link)) = found {
+        // Gone meanwhile is as good.
+        let _ = netlink.link().del(link.header.index).execute().await;
+    }
 }
 
 async fn up(netlink: &Handle, name: &str) -> Result<u32, rtnetlink::Error> {
