@@ -58,7 +58,7 @@ use crate::credentials::tokens::Tokens;
 use crate::credentials::trials::Trials;
 use crate::kernel::{Hook, KernelError};
 use crate::metadata::asks::Asks;
-use crate::metadata::{Handler, KeyError, Keyring};
+use crate::metadata::{Handler, KeyError, Keyring, WorkedOut};
 use crate::operate::control::server::SocketError;
 use crate::operate::events::{self, Events};
 use crate::operate::metrics::{self, Metrics};
@@ -182,7 +182,7 @@ pub struct Bound {
 pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let Edges { clock, kubernetes, mut sources, trials: apart, own } = edges;
     say_limits(&settings);
-    let readiness = Readiness::default();
+    let (readiness, fresh) = (Readiness::default(), Fresh::default());
     let listen = listen::once_there(settings.kernel.listen).await;
     let (keys, rotation) = Keyring::open(settings.state_dir.clone(), clock.clone())?;
     let mut seat = Seat::take(&settings, listen).await?;
@@ -193,7 +193,6 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let (index, pods) = channel::channel(Index::default());
     let mut metrics = Metrics::new(settings.metrics_by_namespace);
     let identity = node.identity(&settings.callers, listen, &metrics)?;
-    let fresh = Fresh::default();
     let (host, meters) = (settings.host_network(), metrics.identities.clone());
     let callers = Callers::new(pods.clone(), identity, host.clone(), fresh.clone(), meters);
     measure(node, &mut sources, &mut metrics, &callers, &readiness);
@@ -230,6 +229,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
         requests: metrics.requests.clone(),
         decisions: metrics.decisions.clone(),
         events,
+        worked_out: WorkedOut::default(),
     };
     let (asks, trials) = (Asks::default(), Trials::default());
     let assigner = Assigner::beside(&handler, settings.prefetch, modal.clone(), asks.clone());

@@ -12,7 +12,7 @@ pub mod host_network;
 pub mod pod_key;
 pub mod pods;
 pub mod snapshot;
-mod throttle;
+pub(crate) mod throttle;
 mod unreachable;
 pub mod watch;
 pub mod workload;
@@ -195,6 +195,12 @@ impl Callers {
         let mut pods: Vec<_> = self.index.borrow().all().cloned().collect();
         pods.sort_by(|a, b| (&a.namespace, &a.name, &a.uid).cmp(&(&b.namespace, &b.name, &b.uid)));
         pods
+    }
+
+    /// Whether this very `pod` is among the running ones of this node.
+    #[must_use]
+    pub fn knows(&self, pod: &Arc<Pod>) -> bool {
+        self.index.borrow().get(&pod.uid).is_some_and(|known| Arc::ptr_eq(known, pod))
     }
 
     /// Forgets what was kept of a pod that has ended.

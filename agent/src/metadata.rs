@@ -16,7 +16,7 @@ mod stricter;
 mod token;
 mod upstream;
 
-pub use self::handler::{Connection, Handler};
+pub use self::handler::{Connection, Handler, WorkedOut};
 pub use self::limits::Limits;
 pub use self::node::{NodeMetadata, NodeSource};
 pub use self::paths::AllowList;

@@ -40,6 +40,19 @@ use crate::operate::events::Events;
 
 use self::store::Store;
 
+/// The moment that something was decided at.
+#[derive(Clone, Debug)]
+pub struct AsOf(channel::Receiver<Store>);
+
+impl AsOf {
+    /// Whether nothing has changed since that decisions rest on beside the pod itself.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        // Where nobody looks up any more, nothing changes.
+        !self.0.has_changed().unwrap_or(false)
+    }
+}
+
 /// Decides for pods by what is known now. Cheap to clone; reads the store that the lookups keep.
 #[derive(Clone, Debug)]
 pub struct Roles {
@@ -102,22 +115,23 @@ impl Roles {
     }
 
     /// Waits until `deadline` for what a rule needs to know; [`Decision::NotYet`] if that comes first.
-    pub async fn decided(&self, pod: &Pod, deadline: Instant) -> Decision {
-        let decision = self.decide(pod);
-        if !matches!(decision, Decision::NotYet(_)) {
-            return decision;
-        }
+    pub async fn decided(&self, pod: &Pod, deadline: Instant) -> (Decision, AsOf) {
         let mut store = self.store.clone();
-        let settled = store.wait_for(|store| {
+        let is_settled = |store: &Store| {
             !matches!(self.rules.decide(pod, &store.facts(pod)), Decision::NotYet(_))
-        });
+        };
         // Both ends of the wait (known, or too late) are read from the store itself.
-        let _ = timeout_at(deadline, settled).await;
-        self.decide(pod)
+        let _ = timeout_at(deadline, store.wait_for(is_settled)).await;
+        let facts = store.borrow_and_update().facts(pod);
+        (self.rules.decide(pod, &facts), AsOf(store))
     }
 
     /// Waits until `deadline` for what the pod's Namespace says; [`Known::NotYet`] if that comes first.
     pub async fn namespace_of(&self, pod: &Pod, deadline: Instant) -> Known<Arc<Namespace>> {
+        let now = self.namespace(&pod.namespace);
+        if !matches!(now, Known::NotYet(_)) {
+            return now;
+        }
         let mut store = self.store.clone();
         let is_known = |store: &Store| !matches!(store.namespace(&pod.namespace), Known::NotYet(_));
         // Both ends of the wait (known, or too late) are read from the store itself.

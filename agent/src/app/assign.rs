@@ -14,8 +14,8 @@ use crate::credentials::advice::report;
 use crate::credentials::broker::{Broker, Prefetch, Refused};
 use crate::credentials::prefetch::Policy;
 use crate::credentials::{PlanError, SessionPlan, SessionRequest};
-use crate::metadata::Handler;
 use crate::metadata::asks::{Asks, Left, Who};
+use crate::metadata::{Handler, WorkedOut};
 use crate::operate::events::{Events, Reason};
 use crate::roles::{Cause, Decision, Mode, Roles};
 
@@ -41,6 +41,8 @@ pub(super) struct Assigner {
     pub(super) broker: Broker,
     /// Tells of refusals on the pods concerned.
     pub(super) events: Events,
+    /// What the metadata service keeps for pods.
+    pub(super) worked_out: WorkedOut,
     /// What was decided last.
     decided: Decided,
     /// Whether something is decided of every pod.
@@ -78,6 +80,7 @@ impl Assigner {
             clock: handler.clock.clone(),
             broker: handler.broker.clone(),
             events: handler.events.clone(),
+            worked_out: handler.worked_out.clone(),
             decided: Decided::default(),
             settled: channel::Sender::new(true),
         }
@@ -108,6 +111,7 @@ impl Assigner {
                     self.asks.leave(&Who::of(pod), Left { decision, request });
                 }
                 self.callers.forget(pod);
+                self.worked_out.forget(&pod.uid);
                 self.broker.forget(pod.uid.clone());
             }
             Change::Appeared(pod) | Change::Changed { now: pod, .. } => self.decide(pod),
@@ -189,6 +193,8 @@ impl Assigner {
             }
             None
         });
+        // What was made for it before holds secrets that it may not have any more.
+        self.worked_out.forget(&pod.uid);
         self.broker.assign(pod.uid.clone(), session, prefetch);
     }
 

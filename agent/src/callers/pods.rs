@@ -183,6 +183,12 @@ impl Index {
         self.pods.values()
     }
 
+    /// The running pod with this UID.
+    #[must_use]
+    pub fn get(&self, uid: &PodUid) -> Option<&Arc<Pod>> {
+        self.pods.get(uid)
+    }
+
     /// The one running pod that owns `address`.
     ///
     /// # Errors

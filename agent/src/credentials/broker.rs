@@ -3,10 +3,12 @@
 
 mod chance;
 mod entry;
+mod held;
 mod limiter;
 mod owner;
 mod report;
 mod schedule;
+mod shelf;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +21,10 @@ use crate::clock::Clock;
 use crate::operate::metrics::{CalledBy, Outcome, Sessions};
 
 use self::chance::Chance;
+use self::held::Now;
 use self::owner::Owner;
 pub use self::report::{Phase, SessionState};
+use self::shelf::Shelf;
 use super::handed::HandedSession;
 use super::{Credentials, FetchError, SessionRequest, Source};
 
@@ -46,8 +50,16 @@ pub enum NoAnswer {
 ///
 /// What is told of a pod and what is asked for it arrive in one order and are never lost. What may
 /// wait in between is bounded by who sends: one change of a pod, one open request of a client.
+///
+/// What is held and fresh is read beside it, by the very request that it was fetched for: who asks says by
+/// that what the pod may have now.
 #[derive(Clone, Debug)]
-pub struct Broker(mpsc::UnboundedSender<Command>);
+pub struct Broker {
+    commands: mpsc::UnboundedSender<Command>,
+    shelf: Shelf,
+    clock: Clock,
+    meters: Meters,
+}
 
 #[derive(Debug)]
 enum Command {
@@ -94,8 +106,16 @@ impl Broker {
         chance: Chance,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, commands) = mpsc::unbounded_channel();
-        let run = async move { Owner::new(source, clock, meters, chance).run(commands).await };
-        (Self(sender), run)
+        let shelf = Shelf::default();
+        let broker = Self {
+            commands: sender,
+            shelf: shelf.clone(),
+            clock: clock.clone(),
+            meters: meters.clone(),
+        };
+        let run =
+            async move { Owner::new(source, clock, meters, chance, shelf).run(commands).await };
+        (broker, run)
     }
 
     /// The credentials of `request`, held or fetched, for `pod`. Nothing is fetched for a pod before
@@ -106,12 +126,18 @@ impl Broker {
     /// memory of it gave.
     pub async fn get(
         &self,
-        pod: PodUid,
-        request: SessionRequest,
+        pod: &PodUid,
+        request: &SessionRequest,
         deadline: Instant,
     ) -> Result<Answer, NoAnswer> {
+        let now = Now { instant: Instant::now(), wall: self.clock.now() };
+        if let Some(held) = self.shelf.take(pod, request, now) {
+            self.meters.left.observe(held.left(now).as_secs_f64());
+            return Ok(Ok(Arc::clone(&held.credentials)));
+        }
         let (reply, answer) = oneshot::channel();
-        self.0.send(Command::Get { pod, request, reply }).map_err(|_| NoAnswer::Dropped)?;
+        let get = Command::Get { pod: pod.clone(), request: request.clone(), reply };
+        self.commands.send(get).map_err(|_| NoAnswer::Dropped)?;
         match timeout_at(deadline, answer).await {
             Ok(answered) => answered.map_err(|_| NoAnswer::Dropped),
             Err(_) => Err(NoAnswer::NotYet),
@@ -121,6 +147,7 @@ impl Broker {
     /// Says which session `pod` may have from now on; any other that only it used is dropped. Said
     /// again of the same session, it is as [`Self::reconsider`].
     pub fn assign(&self, pod: PodUid, session: Option<SessionRequest>, prefetch: Prefetch) {
+        self.shelf.remove(&pod);
         self.tell(Command::Assign { pod, session, prefetch });
     }
 
@@ -131,6 +158,7 @@ impl Broker {
 
     /// Drops what only `pod` used: it is gone.
     pub fn forget(&self, pod: PodUid) {
+        self.shelf.remove(&pod);
         self.tell(Command::Forget(pod));
     }
 
@@ -176,7 +204,7 @@ impl Broker {
 
     /// Without a broker there is nobody left to tell: the agent is stopping.
     fn tell(&self, command: Command) {
-        drop(self.0.send(command));
+        drop(self.commands.send(command));
     }
 }
 

@@ -30,13 +30,13 @@ pub(crate) fn path(input: &[u8]) {
 }
 
 /// What we call by one name, the model must call the same.
-fn assert_named(asked: &Asked, raw: &[u8]) {
+fn assert_named(asked: &Asked<'_>, raw: &[u8]) {
     let read = model::segments(raw);
     let named = read.as_ref().is_some_and(|read| is_named(asked, read));
     assert!(named, "{asked:?} for {:?}, which reads {read:?}", String::from_utf8_lossy(raw));
 }
 
-fn is_named(asked: &Asked, read: &[String]) -> bool {
+fn is_named(asked: &Asked<'_>, read: &[String]) -> bool {
     let read: Vec<&str> = read.iter().map(String::as_str).collect();
     let Some((version, rest)) = read.split_first() else { return *asked == Asked::Versions };
     let below = |beginning: &[&str]| rest.strip_prefix(beginning).map(|rest| rest.join("/"));
@@ -54,7 +54,7 @@ fn is_named(asked: &Asked, read: &[String]) -> bool {
             Asked::RoleList => is(&["meta-data", "iam", "security-credentials"]),
             Asked::Role(role) => {
                 !role.is_empty()
-                    && below(&["meta-data", "iam", "security-credentials"]).as_ref() == Some(role)
+                    && below(&["meta-data", "iam", "security-credentials"]).as_deref() == Some(role)
             }
         }
 }

@@ -29,12 +29,14 @@ use super::stricter::ImdsV1;
 use super::token::Keyring;
 
 use self::tokens::{FORWARDED_FOR, Token};
+pub use self::worked::WorkedOut;
 
 mod container;
 mod credentials;
 mod node;
 mod tokens;
 mod told;
+mod worked;
 
 /// SDKs give up after a second; what is not known by now is answered with "ask again".
 const BUDGET: Duration = Duration::from_millis(900);
@@ -71,6 +73,8 @@ pub struct Handler {
     pub decisions: Decisions,
     /// Tells of refusals on the pods concerned.
     pub events: Events,
+    /// What was worked out for pods' last requests.
+    pub worked_out: WorkedOut,
 }
 
 /// A connection that was accepted. Cheap to clone; its place is free again when the last is dropped.
@@ -147,7 +151,7 @@ impl Handler {
         &self,
         caller: &Caller,
         headers: &HeaderMap,
-        asked: Result<Asked, Settled>,
+        asked: Result<Asked<'_>, Settled>,
     ) -> Answer {
         match asked {
             Ok(Asked::Token) => self.issue_token(caller, headers),
@@ -163,7 +167,12 @@ impl Handler {
     }
 
     /// A document, or (`None`) a path that has none: a bad token is told before either.
-    async fn read(&self, caller: &Caller, headers: &HeaderMap, asked: Option<&Asked>) -> Answer {
+    async fn read(
+        &self,
+        caller: &Caller,
+        headers: &HeaderMap,
+        asked: Option<&Asked<'_>>,
+    ) -> Answer {
         let deadline = Instant::now() + BUDGET;
         let has_token = headers.contains_key(TOKEN_HEADER);
         if !has_token {
@@ -225,7 +234,7 @@ impl Handler {
     }
 
     /// What is the same for whoever asks.
-    fn for_anybody(&self, asked: Option<&Asked>) -> Option<Answer> {
+    fn for_anybody(&self, asked: Option<&Asked<'_>>) -> Option<Answer> {
         match asked {
             None => Some(page(StatusCode::NOT_FOUND)),
             Some(Asked::Versions) => Some(document(documents::versions(), self.started)),
@@ -234,21 +243,21 @@ impl Handler {
         }
     }
 
-    async fn read_as(&self, pod: &Arc<Pod>, asked: &Asked, deadline: Instant) -> Answer {
+    async fn read_as(&self, pod: &Arc<Pod>, asked: &Asked<'_>, deadline: Instant) -> Answer {
         if let Some(answer) = self.for_anybody(Some(asked)) {
             return answer;
         }
         if let Asked::Node(version, path) = asked {
             return self.read_node(pod, version, path, deadline).await;
         }
-        let decision = self.roles.decided(pod, deadline).await;
+        let worked = self.worked_out(pod, deadline).await;
         if concerns_role(asked) {
-            self.count_decision(pod, &decision);
+            self.count_decision(pod, &worked.decision);
         }
-        let granted = match decision {
+        let granted = match &worked.decision {
             Decision::Granted(grant) => Some(grant),
             Decision::Refused(refusal) if concerns_role(asked) => {
-                return self.role_refused(pod, &refusal);
+                return self.role_refused(pod, refusal);
             }
             // The programs are told the same, and leave its next connection alone.
             Decision::None if self.callers.is_node_unless_mapped(pod) && concerns_role(asked) => {
@@ -265,14 +274,14 @@ impl Handler {
             }
             (Asked::Iam, Some(_)) => document(documents::iam(), pod.created),
             (Asked::RoleList | Asked::IamInfo | Asked::Role(_), Some(grant)) => {
-                self.read_role(pod, asked, &grant, deadline).await
+                self.read_role(pod, asked, &worked, grant, deadline).await
             }
             _ => page(StatusCode::NOT_FOUND),
         }
     }
 }
 
-fn document_of(asked: &Asked) -> Document {
+fn document_of(asked: &Asked<'_>) -> Document {
     match asked {
         Asked::Token => Document::Token,
         Asked::RoleList => Document::RoleList,
@@ -283,7 +292,7 @@ fn document_of(asked: &Asked) -> Document {
     }
 }
 
-fn concerns_role(asked: &Asked) -> bool {
+fn concerns_role(asked: &Asked<'_>) -> bool {
     matches!(asked, Asked::Iam | Asked::RoleList | Asked::Role(_) | Asked::IamInfo)
 }
 

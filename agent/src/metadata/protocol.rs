@@ -4,6 +4,8 @@
 //! Pure, and without knowledge of who asks. Nothing is ever decided on a path that has not been
 //! made [`Canonical`], so no spelling of a path reaches anything that its plain spelling does not.
 
+use std::borrow::Cow;
+
 use http::{HeaderName, Method, Uri};
 
 use super::paths::NodePath;
@@ -57,7 +59,7 @@ pub(crate) const VERSIONS: [&str; 26] = [
 /// A document that was asked for with a method that suits it: PUT for the token, GET or HEAD for
 /// every other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum Asked<'r> {
     /// `/latest/api/token`
     Token,
     /// `/`
@@ -72,7 +74,7 @@ pub(crate) enum Asked {
     RoleList,
     /// `/V/meta-data/iam/security-credentials/ROLE`: a name, a path and name, or an ARN, as it was
     /// written and never empty. Whether it is the caller's role is for others to say.
-    Role(String),
+    Role(Cow<'r, str>),
     /// `/V/meta-data/iam/info`
     IamInfo,
     /// Any other path of a listed version that the real service may have something at.
@@ -123,13 +125,17 @@ impl Allow {
 }
 
 /// Says which document a request is for. Query, scheme, authority and `Host` play no part.
-pub(crate) fn classify(method: &Method, uri: &Uri) -> Result<Asked, Settled> {
+pub(crate) fn classify<'r>(method: &Method, uri: &'r Uri) -> Result<Asked<'r>, Settled> {
     let raw = uri.path();
     if !raw.starts_with('/') {
         return Err(Settled::BadRequest);
     }
     let path = Canonical::of(raw).ok_or(Settled::NotFound)?;
-    let asked = route(&path.segments())?;
+    let routed = route(&path.segments())?;
+    let asked = match routed {
+        Routed::To(asked) => asked,
+        Routed::Role(at) => Asked::Role(path.into_rest(at)),
+    };
     let allow = if asked == Asked::Token { Allow::Token } else { Allow::Document };
     if allow.permits(method) {
         Ok(asked)
@@ -140,31 +146,42 @@ pub(crate) fn classify(method: &Method, uri: &Uri) -> Result<Asked, Settled> {
     }
 }
 
-fn route(segments: &[&str]) -> Result<Asked, Settled> {
+/// Where a path leads; a role is the rest of the path from so many bytes on.
+enum Routed {
+    To(Asked<'static>),
+    Role(usize),
+}
+
+fn route(segments: &[&str]) -> Result<Routed, Settled> {
     let Some((version, rest)) = segments.split_first() else {
-        return Ok(Asked::Versions);
+        return Ok(Routed::To(Asked::Versions));
     };
     let known = VERSIONS.into_iter().find(|known| known == version);
     let version = known.ok_or(Settled::NotFound)?;
-    match rest {
-        [] => Ok(Asked::Version),
-        ["api", "token"] if version == LATEST => Ok(Asked::Token),
-        ["api", "token"] => Err(Settled::Forbidden),
-        ["meta-data"] => Ok(Asked::MetaData(version)),
-        ["meta-data", "iam", rest @ ..] if version >= IAM_SINCE => iam(rest),
-        ["meta-data" | "dynamic", _, ..] | ["dynamic" | "user-data"] => {
-            NodePath::new(rest).map(|path| Asked::Node(version, path)).ok_or(Settled::NotFound)
+    Ok(Routed::To(match rest {
+        [] => Asked::Version,
+        ["api", "token"] if version == LATEST => Asked::Token,
+        ["api", "token"] => return Err(Settled::Forbidden),
+        ["meta-data"] => Asked::MetaData(version),
+        ["meta-data", "iam", "security-credentials", _, ..] if version >= IAM_SINCE => {
+            // Each segment before the role stands behind a slash, and so does the role.
+            let before = segments.iter().take(4).map(|segment| segment.len() + 1);
+            return Ok(Routed::Role(before.sum::<usize>() + 1));
         }
-        _ => Err(Settled::NotFound),
-    }
+        ["meta-data", "iam", rest @ ..] if version >= IAM_SINCE => iam(rest)?,
+        ["meta-data" | "dynamic", _, ..] | ["dynamic" | "user-data"] => {
+            let path = NodePath::new(rest).ok_or(Settled::NotFound)?;
+            Asked::Node(version, path)
+        }
+        _ => return Err(Settled::NotFound),
+    }))
 }
 
-fn iam(segments: &[&str]) -> Result<Asked, Settled> {
+fn iam(segments: &[&str]) -> Result<Asked<'static>, Settled> {
     match segments {
         [] => Ok(Asked::Iam),
         ["info"] => Ok(Asked::IamInfo),
         ["security-credentials"] => Ok(Asked::RoleList),
-        ["security-credentials", role @ ..] => Ok(Asked::Role(role.join("/"))),
         // SDKs fall back from `security-credentials-extended` on 404 and on nothing else.
         _ => Err(Settled::NotFound),
     }

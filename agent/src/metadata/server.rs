@@ -27,6 +27,8 @@ use self::patience::{Patient, Turns};
 use super::response::{Answer, closing, page};
 use crate::operate::duty::Duty;
 
+#[cfg(test)]
+pub(super) mod bare;
 mod patience;
 #[cfg(test)]
 mod tests;
@@ -114,7 +116,7 @@ where
     }
 }
 
-async fn connection<S, C, F, A>(stream: S, caller: C, answer: Arc<F>, hours: Hours)
+pub(super) async fn connection<S, C, F, A>(stream: S, caller: C, answer: Arc<F>, hours: Hours)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     C: Clone + Send + Sync + 'static,

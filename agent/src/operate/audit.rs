@@ -1,5 +1,6 @@
 //! The audit line: one for each time that credentials are handed to a pod, or refused to it. Never a
-//! secret.
+//! secret. A pod that takes the same credentials again and again has one in five seconds, which says how
+//! many were held back: what a pod can cause at will must not fill the node's disk.
 //!
 //! Its target is `podrole::audit`, so that a collector can tell it from the rest; with
 //! `--log-format=json` each line is an object with these fields. A `--log-level` that leaves out `info`
@@ -38,6 +39,8 @@ pub struct Issue<'a> {
     pub access_key_id: &'a str,
     /// When the credentials end.
     pub expires: SystemTime,
+    /// How often the same were given since the last line, and not told.
+    pub held_back: u64,
 }
 
 /// Credentials that it was not given.
@@ -56,11 +59,12 @@ pub struct Denial<'a> {
 /// Writes that `pod` was given credentials.
 pub fn issued(pod: Subject<'_>, issue: Issue<'_>) {
     let Subject { namespace, name, uid, service_account } = pod;
-    let Issue { rule, role, session, access_key_id, expires } = issue;
+    let Issue { rule, role, session, access_key_id, expires, held_back } = issue;
     let expires = jiff::Timestamp::try_from(expires).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     info!(
         target: TARGET,
         namespace, pod = name, uid, service_account, rule, role, session, access_key_id, %expires,
+        held_back,
         "credentials issued"
     );
 }

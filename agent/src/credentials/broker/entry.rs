@@ -2,17 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::held::{Held, Now};
 use super::limiter::Class;
 use super::report::is_of_the_node;
-use super::schedule::{LEAST_LEFT, asked_for, backoff, floor, kept, refresh_left, remembered};
+use super::schedule::{backoff, remembered};
 use super::{Answer, Credentials, FetchError, SessionRequest};
 use crate::callers::pods::PodUid;
-use crate::credentials::handed::HandedSession;
 
 /// Between the refreshes of a session that is too short for its purpose.
 const REFRESH_PAUSE: Duration = Duration::from_secs(10);
@@ -21,81 +22,6 @@ const REFRESH_PAUSE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_millis(500);
 /// The longest pause before the one retry that those who wait now may still see the end of.
 const QUICK_RETRY: Duration = Duration::from_millis(250);
-
-/// The time by both clocks: the node's time of day may jump, the other stands still in a suspend.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
-    /// By the clock that never jumps.
-    pub(super) instant: Instant,
-    /// By the clock that `Expiration` is meant by.
-    pub(super) wall: SystemTime,
-}
-
-/// Credentials and what is planned for them.
-#[derive(Debug)]
-pub(super) struct Held {
-    /// What is served.
-    pub(super) credentials: Arc<Credentials>,
-    /// The end by the clock that never jumps: no session lasts longer than was asked for.
-    ends: Instant,
-    floor: Duration,
-    refresh_left: Duration,
-}
-
-impl Held {
-    fn new(
-        credentials: Credentials,
-        request: &SessionRequest,
-        now: Now,
-        chance: f64,
-    ) -> Option<Self> {
-        let told = credentials.expiration.duration_since(now.wall).unwrap_or_default();
-        let lifetime = asked_for(request).map_or(told, |asked| told.min(asked));
-        let held = Self {
-            credentials: Arc::new(credentials),
-            ends: now.instant + lifetime,
-            floor: floor(lifetime),
-            refresh_left: refresh_left(lifetime, kept(request), chance),
-        };
-        held.is_servable(now).then_some(held)
-    }
-
-    /// What is left, by whichever clock says less.
-    pub(super) fn left(&self, now: Now) -> Duration {
-        let told = self.credentials.expiration.duration_since(now.wall).unwrap_or_default();
-        told.min(self.ends.saturating_duration_since(now.instant))
-    }
-
-    /// What another agent held.
-    pub(super) fn handed(handed: &HandedSession, now: Now) -> Option<Self> {
-        let held = Self {
-            credentials: Arc::clone(&handed.credentials),
-            ends: now.instant + handed.left,
-            floor: handed.floor,
-            refresh_left: handed.refresh_left,
-        };
-        held.is_servable(now).then_some(held)
-    }
-
-    /// For the agent that comes after this one.
-    pub(super) fn hand_over(&self, request: &Arc<SessionRequest>, now: Now) -> HandedSession {
-        HandedSession {
-            request: Arc::clone(request),
-            credentials: Arc::clone(&self.credentials),
-            left: self.left(now),
-            floor: self.floor,
-            refresh_left: self.refresh_left,
-        }
-    }
-
-    pub(super) fn is_servable(&self, now: Now) -> bool {
-        self.left(now) >= LEAST_LEFT
-    }
-
-    fn refresh_at(&self, now: Now) -> Instant {
-        now.instant + self.left(now).saturating_sub(self.refresh_left)
-    }
-}
 
 /// Where a session is.
 #[derive(Debug, Default)]
@@ -113,14 +39,14 @@ pub(super) enum State {
     /// It is there.
     Held {
         /// What is there.
-        held: Held,
+        held: Arc<Held>,
         /// When it is to be refreshed, or that is to be tried again.
         due: Instant,
     },
     /// It is there, and a newer one is being fetched.
     Refreshing {
         /// What is there.
-        held: Held,
+        held: Arc<Held>,
     },
     /// It could not be had.
     Refused {
@@ -167,6 +93,8 @@ pub(super) struct Entry {
     patience: Option<Instant>,
     /// Whether anybody asked since the last fetch that succeeded.
     asked: bool,
+    /// The same, of those who took it without asking.
+    taken: Arc<AtomicBool>,
     /// Whether facts changed while it is being fetched, so that a refusal may be of yesterday.
     again: bool,
 }
@@ -179,7 +107,8 @@ impl Entry {
 
     /// Whether it is to be had: somebody asked, or it is kept for somebody.
     fn is_wanted(&self) -> bool {
-        self.asked || self.pods.values().any(|kept| *kept)
+        let taken = self.taken.load(Ordering::Relaxed);
+        self.asked || taken || self.pods.values().any(|kept| *kept)
     }
 
     /// Whether a fetch is under way.
@@ -193,7 +122,7 @@ impl Entry {
     }
 
     /// What is held, while it may be served.
-    pub(super) fn servable(&self, now: Now) -> Option<&Held> {
+    pub(super) fn servable(&self, now: Now) -> Option<&Arc<Held>> {
         match &self.state {
             State::Held { held, .. } | State::Refreshing { held } => {
                 Some(held).filter(|held| held.is_servable(now))
@@ -202,19 +131,28 @@ impl Entry {
         }
     }
 
+    /// What those leave behind who take it without asking.
+    pub(super) fn taken(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.taken)
+    }
+
     /// When it wants to be fetched.
     pub(super) fn due(&self) -> Option<Instant> {
-        let due = match self.state {
-            State::Wanted { due } | State::Held { due, .. } => due,
-            State::Refused { retry, .. } => retry?,
-            State::Absent | State::Fetching | State::Refreshing { .. } => return None,
-        };
-        self.is_wanted().then_some(due)
+        self.planned().filter(|_| self.is_wanted())
+    }
+
+    /// When it would be fetched if it is wanted then.
+    fn planned(&self) -> Option<Instant> {
+        match self.state {
+            State::Wanted { due } | State::Held { due, .. } => Some(due),
+            State::Refused { retry, .. } => retry,
+            State::Absent | State::Fetching | State::Refreshing { .. } => None,
+        }
     }
 
     /// The next time after this one at which it must be looked at although nothing happens.
     pub(super) fn wake(&self, now: Now) -> Option<Instant> {
-        let wakes = [self.due(), self.patience].into_iter().flatten();
+        let wakes = [self.planned(), self.patience].into_iter().flatten();
         wakes.filter(|wake| *wake > now.instant).min()
     }
 
@@ -248,6 +186,7 @@ impl Entry {
         if self.pods.is_empty() {
             // What nobody may have is not kept; a fetch goes on, so that its key has one at a time.
             self.asked = false;
+            self.taken = Arc::default();
             self.state = if self.is_fetching() { State::Fetching } else { State::Absent };
         }
         !self.pods.is_empty()
@@ -328,7 +267,8 @@ impl Entry {
                 let credentials = Arc::clone(&held.credentials);
                 let due = held.refresh_at(now).max(now.instant + REFRESH_PAUSE);
                 (self.failures, self.error, self.asked) = (0, None, false);
-                self.state = State::Held { held, due };
+                self.taken = Arc::default();
+                self.state = State::Held { held: Arc::new(held), due };
                 self.answer_all(&Ok(Arc::clone(&credentials)));
                 Ok(credentials)
             }
@@ -346,11 +286,13 @@ impl Entry {
             return;
         }
         (self.failures, self.error, self.asked) = (0, None, false);
+        self.taken = Arc::default();
         self.answer_all(&Ok(Arc::clone(&handed.credentials)));
         let due = handed.refresh_at(now).max(now.instant + REFRESH_PAUSE);
+        let held = Arc::new(handed);
         self.state = match self.state {
-            State::Fetching | State::Refreshing { .. } => State::Refreshing { held: handed },
-            _ => State::Held { held: handed, due },
+            State::Fetching | State::Refreshing { .. } => State::Refreshing { held },
+            _ => State::Held { held, due },
         };
     }
 

@@ -11,16 +11,19 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::warn;
 
 use super::chance::Chance;
-use super::entry::{Entry, Held, Now, Waiter};
+use super::entry::{Entry, Waiter};
+use super::held::{Held, Now};
 use super::limiter::{Class, Limiter};
+use super::shelf::Shelf;
 use super::{
     Command, Credentials, FetchError, Meters, Prefetch, Refused, SessionRequest, SessionState,
     Source, report,
 };
 use crate::callers::pods::PodUid;
 use crate::clock::Clock;
-use crate::credentials::handed::HandedSession;
-use crate::operate::metrics::Standing;
+
+mod hand_over;
+mod shown;
 
 /// A session, by every input of it.
 pub(super) type Key = Arc<SessionRequest>;
@@ -37,9 +40,6 @@ const ASKED_AT_ONCE: usize = 128;
 const AHEAD_AT_ONCE: usize = 8;
 /// Between the prefetches after the agent's start: of 5,000 nodes together, 417 a second.
 const SPREAD: Duration = Duration::from_secs(12);
-
-/// How long what another agent held is kept for pods that have not been heard of yet.
-const HANDED_KEPT: Duration = Duration::from_mins(5);
 
 /// A pod, as far as the broker knows it.
 #[derive(Default)]
@@ -67,6 +67,8 @@ pub(super) struct Owner<S> {
     chance: Chance,
     pods: HashMap<PodUid, Assigned>,
     sessions: HashMap<Key, Entry>,
+    /// What readers find.
+    shelf: Shelf,
     /// Sessions so far.
     count: u64,
     fetches: JoinSet<Fetched>,
@@ -92,7 +94,13 @@ pub(super) struct Owner<S> {
 }
 
 impl<S: Source> Owner<S> {
-    pub(super) fn new(source: S, clock: Clock, meters: Meters, mut chance: Chance) -> Self {
+    pub(super) fn new(
+        source: S,
+        clock: Clock,
+        meters: Meters,
+        mut chance: Chance,
+        shelf: Shelf,
+    ) -> Self {
         let now = Now { instant: Instant::now(), wall: clock.now() };
         Self {
             source: Arc::new(source),
@@ -103,6 +111,7 @@ impl<S: Source> Owner<S> {
             chance,
             pods: HashMap::new(),
             sessions: HashMap::new(),
+            shelf,
             count: 0,
             fetches: JoinSet::new(),
             refusals: None,
@@ -226,6 +235,7 @@ impl<S: Source> Owner<S> {
                 entry.take_over(handed, now);
             }
             entry.join(pod.clone(), due);
+            self.shelf.fill([pod], &key, entry, now);
             for (request, reply) in parked {
                 // A request of yesterday's role is dropped: its client asks again.
                 if request == *key {
@@ -254,6 +264,7 @@ impl<S: Source> Owner<S> {
     }
 
     fn leave(&mut self, pod: &PodUid, key: &Key) {
+        self.shelf.remove(pod);
         let Some(entry) = self.sessions.get_mut(key) else { return };
         if !entry.leave(pod) && !entry.is_fetching() {
             self.sessions.remove(key);
@@ -298,26 +309,6 @@ impl<S: Source> Owner<S> {
             }
         }
         self.measure(now);
-    }
-
-    fn hand_over(&self) -> Vec<HandedSession> {
-        let now = self.now();
-        let held =
-            self.sessions.iter().filter_map(|(key, entry)| Some((key, entry.servable(now)?)));
-        held.map(|(key, held)| held.hand_over(key, now)).collect()
-    }
-
-    fn take_over(&mut self, sessions: &[HandedSession]) {
-        let now = self.now();
-        self.handed_until = now.instant + HANDED_KEPT;
-        for session in sessions {
-            let Some(held) = Held::handed(session, now) else { continue };
-            match self.sessions.get_mut(&session.request) {
-                Some(entry) => entry.take_over(held, now),
-                None => drop(self.handed.insert(Arc::clone(&session.request), held)),
-            }
-        }
-        self.look();
     }
 
     fn next_due(&self, now: Now) -> Option<(Class, Key)> {
@@ -365,6 +356,9 @@ impl<S: Source> Owner<S> {
             Ok(_) => self.limiter.speed_up(now.instant),
             Err(_) => {}
         }
+        if answer.is_ok() {
+            self.shelf.fill(entry.pods.keys(), &key, entry, now);
+        }
         if entry.pods.is_empty() {
             self.sessions.remove(&key);
         }
@@ -390,35 +384,6 @@ impl<S: Source> Owner<S> {
             pod.known || !pod.parked.is_empty()
         });
         self.look();
-    }
-
-    fn measure(&self, now: Now) {
-        let held = self.sessions.values().filter_map(|entry| entry.servable(now));
-        let mut standing = Standing { rate: self.limiter.rate(), ..Standing::default() };
-        let mut oldest = None;
-        for held in held {
-            let (left, obtained) = (held.left(now), held.credentials.obtained);
-            standing.held += 1;
-            standing.least_left = Some(standing.least_left.map_or(left, |least| least.min(left)));
-            oldest = Some(oldest.map_or(obtained, |oldest: SystemTime| oldest.min(obtained)));
-        }
-        let age = oldest.map(|oldest| now.wall.duration_since(oldest).unwrap_or_default());
-        standing.oldest = age.and_then(|age| now.instant.checked_sub(age));
-        let due = |entry: &&Entry| entry.due().is_some_and(|due| due <= now.instant);
-        standing.waiting = self.sessions.values().filter(due).count();
-        standing.running = self.fetches.len();
-        self.meters.show(&standing);
-    }
-
-    fn states(&self) -> Vec<SessionState> {
-        let now = self.now();
-        let known = self.pods.iter().filter(|(_, assigned)| assigned.known);
-        let state = |(pod, assigned): (&PodUid, &Assigned)| {
-            let session = assigned.session.as_ref();
-            let entry = session.and_then(|key| Some((key, self.sessions.get(key)?)));
-            SessionState::of(pod, entry, now)
-        };
-        known.map(state).collect()
     }
 }
 

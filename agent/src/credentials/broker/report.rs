@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::entry::{Entry, Now, State};
+use super::entry::{Entry, State};
+use super::held::Now;
 use super::{Answer, FetchError, Refused, SessionRequest};
 use crate::callers::pods::PodUid;
 use crate::credentials::advice::{advise, sentence};

@@ -16,7 +16,7 @@ use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
 use super::tokens::FORWARDED_FOR;
-use super::{BUDGET, Handler, told};
+use super::{BUDGET, Handler};
 use crate::callers::Caller;
 use crate::callers::pods::Pod;
 use crate::credentials::Credentials;
@@ -57,16 +57,17 @@ impl Handler {
         if let Some(refusal) = self.refuse_sender(&pod, &request.headers, deadline).await {
             return refusal;
         }
-        let grant = match self.roles.decided(&pod, deadline).await {
+        let worked = self.worked_out(&pod, deadline).await;
+        let grant = match &worked.decision {
             Decision::Granted(grant) => grant,
-            Decision::Refused(refusal) => return self.role_refused(&pod, &refusal),
+            Decision::Refused(refusal) => return self.role_refused(&pod, refusal),
             Decision::NotYet(what) => return unavailable(&what.to_string(), self.clock.now()),
             Decision::None => return page(StatusCode::NOT_FOUND),
         };
-        match self.session(&pod, &grant, deadline).await {
+        match self.session(&pod, &worked, grant, deadline).await {
             Ok((asked, credentials)) => {
-                told::issued(&pod, &grant, &asked, &credentials);
-                self.container_document(&credentials)
+                let made = worked.container.of(&credentials, container_document);
+                self.issue(&pod, grant, asked, &credentials, made)
             }
             Err(answer) => answer,
         }
@@ -91,18 +92,15 @@ impl Handler {
             Err(missing) => Some(unavailable(&missing.to_string(), self.clock.now())),
         }
     }
+}
 
-    fn container_document(&self, credentials: &Credentials) -> Answer {
-        let body = documents::container_credentials(&documents::ContainerCredentials {
-            access_key_id: &credentials.access_key_id,
-            secret_access_key: credentials.secret_access_key.expose_secret(),
-            token: credentials.session_token.expose_secret(),
-            account_id: credentials.role.account(),
-            expiration: credentials.expiration,
-        });
-        match body {
-            Ok(body) => json(body),
-            Err(error) => self.unusable(&credentials.role, &error),
-        }
-    }
+fn container_document(credentials: &Credentials) -> Result<Answer, documents::Unprintable> {
+    let body = documents::container_credentials(&documents::ContainerCredentials {
+        access_key_id: &credentials.access_key_id,
+        secret_access_key: credentials.secret_access_key.expose_secret(),
+        token: credentials.session_token.expose_secret(),
+        account_id: credentials.role.account(),
+        expiration: credentials.expiration,
+    })?;
+    Ok(json(body))
 }

@@ -27,7 +27,9 @@ use crate::roles::{Base, Rules};
 
 use super::*;
 
+mod allocations;
 mod container;
+mod worked;
 
 const ROLE: &str = "iam.amazonaws.com/role";
 const LIST: &str = "/latest/meta-data/iam/security-credentials/";
@@ -111,6 +113,7 @@ fn bench() -> Bench {
         requests: Requests::default(),
         decisions: Decisions::default(),
         events,
+        worked_out: WorkedOut::default(),
     };
     Bench { handler, pods, calls, told, _state: state }
 }

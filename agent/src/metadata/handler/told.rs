@@ -88,12 +88,14 @@ impl Handler {
     }
 }
 
-/// Writes down that `pod` is given `credentials`.
+/// Writes down that `pod` is given `credentials`; `held_back` is how often it was not written down since the
+/// last time.
 pub(super) fn issued(
     pod: &Pod,
     grant: &Grant,
     request: &SessionRequest,
     credentials: &Credentials,
+    held_back: u64,
 ) {
     let issue = Issue {
         rule: &grant.rule.to_string(),
@@ -101,6 +103,7 @@ pub(super) fn issued(
         session: request.session_name(),
         access_key_id: &credentials.access_key_id,
         expires: credentials.expiration,
+        held_back,
     };
     audit::issued(pod.subject(), issue);
 }

@@ -147,7 +147,7 @@ async fn a_pod_waits_for_what_its_role_depends_on_and_no_longer() {
         let listed = News::Listed(Some("default".into()), vec![record("web", 1)]);
         bench.tell(&associations("default"), Ok(listed)).await;
     };
-    let (decision, ()) = tokio::join!(bench.roles.decided(&pod, deadline), told);
+    let ((decision, _), ()) = tokio::join!(bench.roles.decided(&pod, deadline), told);
     assert!(matches!(decision, Decision::Granted(_)), "{decision:?}");
 }
 

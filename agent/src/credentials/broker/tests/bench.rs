@@ -156,7 +156,7 @@ impl Bench {
 
     pub(super) async fn get_as(&self, of: &str, session: &str) -> Result<Answer, NoAnswer> {
         let deadline = Instant::now() + Duration::from_millis(900);
-        let answer = self.broker.get(pod(of), request(session), deadline).await;
+        let answer = self.broker.get(&pod(of), &request(session), deadline).await;
         if let Ok(Ok(credentials)) = &answer {
             assert_eq!(&*credentials.access_key_id, session, "another session's");
             assert!(self.left(credentials) >= MINUTE, "{:?} left", self.left(credentials));
@@ -170,7 +170,7 @@ impl Bench {
         name: &str,
         patience: Duration,
     ) -> Result<Answer, NoAnswer> {
-        self.broker.get(pod(name), request(name), Instant::now() + patience).await
+        self.broker.get(&pod(name), &request(name), Instant::now() + patience).await
     }
 
     /// When STS was first asked for this session.

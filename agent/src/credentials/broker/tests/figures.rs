@@ -110,7 +110,8 @@ async fn start_at_once(nodes: u64, watched: Duration) -> Vec<u32> {
                 for (at, name) in asks.iter().filter(|(at, _)| *at < start + watched) {
                     sleep_until(*at).await;
                     let soon = *at + Duration::from_millis(900);
-                    let answer = broker.get(pod(name), SessionRequest::fixture(name), soon).await;
+                    let request = SessionRequest::fixture(name);
+                    let answer = broker.get(&pod(name), &request, soon).await;
                     answer.unwrap().unwrap();
                 }
                 sleep_until(start + watched).await;

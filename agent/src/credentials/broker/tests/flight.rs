@@ -84,6 +84,7 @@ async fn sessions_are_counted_while_they_are_held() {
     }
     bench.broker.forget(pod("a"));
     bench.get("c").await.unwrap().unwrap();
+    assert_eq!(bench.broker.states().await.len(), 2, "of b and c");
     assert_eq!(bench.meters.held(), 1);
     // Nobody asks for it any more, and it is not kept for its own sake.
     sleep(2 * HOUR).await;
@@ -160,7 +161,7 @@ async fn no_word_is_lost_however_many_ask() {
     let bench = bench(takes(100));
     bench.assign("a", Prefetch::No);
     let soon = Instant::now() + Duration::from_millis(900);
-    let ask = || bench.broker.get(pod("a"), request("a"), soon);
+    let ask = async || bench.broker.get(&pod("a"), &request("a"), soon).await;
     let mut asks = Box::pin(futures_util::future::join_all((0..20_000).map(|_| ask())));
     // Each has asked before the broker runs for the first time.
     assert!(futures_util::poll!(&mut asks).is_pending());

@@ -90,7 +90,7 @@ impl Model {
         let broker = self.bench.broker.clone();
         let deadline = Instant::now() + Duration::from_millis(900);
         self.asks.spawn(async move {
-            let answer = broker.get(pod(PODS[of]), request(SESSIONS[session]), deadline).await;
+            let answer = broker.get(&pod(PODS[of]), &request(SESSIONS[session]), deadline).await;
             (of, session, answer)
         });
     }
