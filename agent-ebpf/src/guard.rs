@@ -122,7 +122,7 @@ pub(crate) fn bind(ctx: &SockAddrContext) -> bool {
 /// Every packet of every pod's socket: raw sockets, connections from before the attach, and whatever
 /// the pod's own netfilter rules made of the address.
 pub(crate) fn egress(packet: Packet) -> bool {
-    let Some(destination) = packet.destination() else { return true };
+    let Some(destination) = packet.destination_in_place() else { return true };
     if is_metadata(destination) {
         return may_reach_metadata(packet);
     }
