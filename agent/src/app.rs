@@ -15,6 +15,8 @@ mod modes;
 mod node;
 mod own_base;
 mod run;
+#[cfg(test)]
+mod scale;
 mod seat;
 mod standing;
 mod tested;

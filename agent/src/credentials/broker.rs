@@ -208,6 +208,19 @@ impl Broker {
     }
 }
 
+#[cfg(test)]
+impl Broker {
+    /// As [`Self::new`], with a chance that is the same for a seed each time.
+    pub(crate) fn seeded<S: Source>(
+        source: S,
+        clock: Clock,
+        meters: Meters,
+        seed: u64,
+    ) -> (Self, impl Future<Output = ()> + Send) {
+        Self::with_chance(source, clock, meters, Chance::Random(seed))
+    }
+}
+
 impl Sessions {
     fn count(&self, request: &SessionRequest, answer: &Answer, took: Duration) {
         let source = match request {
