@@ -134,14 +134,18 @@ impl Sts {
     /// Makes it answer so, from now on and only after `delay`, whoever asks for `role` of the test
     /// account.
     pub fn behave(&self, role: &str, answer: Way, delay: Duration) -> Result<()> {
-        let mut behaviour = Behaviour::of(answer);
-        behaviour.delay_ms = u64::try_from(delay.as_millis())?;
+        let behaviour = after(answer, delay)?;
         self.set(&Setting { role: Some(role_arn(role)), behaviour })
     }
 
     /// Makes it answer so, from now on, whoever asks.
     pub fn behave_to_all(&self, answer: Way) -> Result<()> {
         self.set(&Setting { role: None, behaviour: Behaviour::of(answer) })
+    }
+
+    /// Makes it answer everything only after `delay`, from now on.
+    pub fn delay(&self, delay: Duration) -> Result<()> {
+        self.set(&Setting { role: None, behaviour: after(Way::Normal, delay)? })
     }
 
     fn set(&self, setting: &Setting) -> Result<()> {
@@ -151,6 +155,12 @@ impl Sts {
         curl::request(&self.place, "PUT", &url, &json, &body)?.ok().context(body)?;
         Ok(())
     }
+}
+
+fn after(answer: Way, delay: Duration) -> Result<Behaviour> {
+    let mut behaviour = Behaviour::of(answer);
+    behaviour.delay_ms = u64::try_from(delay.as_millis())?;
+    Ok(behaviour)
 }
 
 impl Metadata {

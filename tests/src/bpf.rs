@@ -2,6 +2,8 @@
 //!
 //! Layouts and numbers are those of the kernel's `include/uapi/linux/bpf.h`.
 
+pub mod stats;
+
 use std::ffi::CString;
 use std::fs;
 use std::io;
@@ -43,8 +45,20 @@ pub struct Hook {
 impl Hook {
     /// `BPF_CGROUP_INET4_CONNECT`
     pub const CONNECT4: Self = Self { program: 18, attach: 10 };
+    /// `BPF_CGROUP_INET6_CONNECT`
+    pub const CONNECT6: Self = Self { program: 18, attach: 11 };
+    /// `BPF_CGROUP_INET4_BIND`
+    pub const BIND4: Self = Self { program: 18, attach: 8 };
+    /// `BPF_CGROUP_INET6_BIND`
+    pub const BIND6: Self = Self { program: 18, attach: 9 };
     /// `BPF_CGROUP_UDP4_SENDMSG`
     pub const SENDMSG4: Self = Self { program: 18, attach: 14 };
+    /// `BPF_CGROUP_UDP6_SENDMSG`
+    pub const SENDMSG6: Self = Self { program: 18, attach: 15 };
+    /// `BPF_CGROUP_INET4_GETPEERNAME`
+    pub const GETPEERNAME4: Self = Self { program: 18, attach: 29 };
+    /// `BPF_CGROUP_INET6_GETPEERNAME`
+    pub const GETPEERNAME6: Self = Self { program: 18, attach: 30 };
     /// `BPF_CGROUP_INET_EGRESS`
     pub const EGRESS: Self = Self { program: 8, attach: 1 };
     /// `BPF_TCX_EGRESS`

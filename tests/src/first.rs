@@ -28,6 +28,9 @@ pub struct First {
     pub said: String,
     /// From the connect to the end of that answer, in microseconds.
     pub took_us: u64,
+    /// From the connect to the end of the credentials document, in microseconds, with all that was asked
+    /// in vain before.
+    pub in_hand_us: u64,
     /// The credentials document of that role, however often it had to be asked for.
     pub document: Option<String>,
 }
@@ -73,13 +76,14 @@ impl Asking {
 pub fn ask(address: SocketAddr) -> First {
     let start = Instant::now();
     let answer = get(address, LIST);
-    let took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let micros = || u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let took_us = micros();
     let (status, said) = match answer {
         Ok(answer) => (answer.status, answer.body),
         Err(error) => (0, format!("{error:#}")),
     };
     let document = (status == 200).then(|| document(address, &said)).flatten();
-    First { status, said, took_us, document }
+    First { status, said, took_us, in_hand_us: micros(), document }
 }
 
 /// Asks for a role's credentials until they are given.

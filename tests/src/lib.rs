@@ -12,6 +12,7 @@
 
 pub mod agent;
 pub mod aws;
+pub mod bench;
 pub mod bpf;
 pub mod bpffs;
 pub mod bridge;

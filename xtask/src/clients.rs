@@ -16,7 +16,7 @@ use crate::debian::{self, Needed};
 use crate::workspace::Workspace;
 
 /// What the tests' pods, the clients and their installation run.
-const COMMANDS: [Needed; 11] = [
+const COMMANDS: [Needed; 12] = [
     Needed { command: "curl", package: "curl" },
     Needed { command: "ip", package: "iproute2" },
     Needed { command: "mount", package: "mount" },
@@ -28,6 +28,7 @@ const COMMANDS: [Needed; 11] = [
     Needed { command: "python3", package: "python3" },
     Needed { command: "sysctl", package: "procps" },
     Needed { command: "tc", package: "iproute2" },
+    Needed { command: "wrk", package: "wrk" },
 ];
 
 /// Clients that Debian has.
