@@ -66,6 +66,18 @@ fn release_agent(workspace: &Workspace, programs: &Programs) -> Result<PathBuf> 
     there(workspace.target().join("release/podrole"))
 }
 
+/// Builds the agent as it is released, and the programs of the tests beside it in the same way; returns
+/// the agent's path.
+pub(crate) fn release_agent_with_tests(
+    workspace: &Workspace,
+    programs: &Programs,
+) -> Result<PathBuf> {
+    let mut cargo = cargo(workspace, programs);
+    cargo.args(["build", "--release", "--package", "podrole", "--package", "podrole-tests"]);
+    process::run(cargo.arg("--bins")).context("cannot build the agent")?;
+    there(workspace.target().join("release/podrole"))
+}
+
 /// Cargo for anything that compiles the agent: the same variable always, so that nothing is
 /// compiled twice.
 pub(crate) fn cargo(workspace: &Workspace, programs: &Programs) -> Command {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "talks to a terminal")]
 
+mod bench;
 mod bpf_toolchain;
 mod build;
 mod cargo_tool;
@@ -44,6 +45,8 @@ enum Task {
     Test(test::Arguments),
     /// Try inputs on the parsers, guided by coverage
     Fuzz(fuzz::Arguments),
+    /// Measure what podrole costs, beside what it is compared with
+    Bench(bench::Arguments),
     /// Show podrole on a pretend node: three pods, real AWS clients
     Demo(demo::Arguments),
     /// Write the manifests that are generated from the agent's types
@@ -72,6 +75,7 @@ fn run(Arguments { task }: Arguments) -> anyhow::Result<()> {
         Task::Build(arguments) => build::run(&workspace, &arguments),
         Task::Test(arguments) => test::run(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
+        Task::Bench(arguments) => bench::run(&workspace, &arguments),
         Task::Demo(arguments) => demo::run(&workspace, &arguments),
         Task::Manifests => manifests::run(&workspace),
         Task::Docs => docs::run(&workspace),

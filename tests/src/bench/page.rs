@@ -52,7 +52,22 @@ pub fn table(part: Part, report: &Report) -> String {
             figure.target.map_or_else(String::new, |target| aim(figure, target))
         );
     }
+    if let Some(shows) = plot(part) {
+        let _ = writeln!(text, "\n![{shows}](benchmarks/{}.svg)", part.name());
+    }
     text
+}
+
+/// What the plot of a part shows, if it has one.
+fn plot(part: Part) -> Option<&'static str> {
+    match part {
+        Part::Hooks => Some("What each program takes"),
+        Part::Redirect | Part::First => Some("Distribution of the times"),
+        Part::Proxy => Some("Latency at full load"),
+        Part::Memory => Some("Resident memory"),
+        Part::Scale => Some("Calls over the day"),
+        Part::Profile => None,
+    }
 }
 
 /// What the front page says.
