@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -51,6 +52,9 @@ pub(crate) fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
 
 /// Installs those of these packages that are not there, and says so.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
+    /// apt lets nobody else in while it installs.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let missing = missing(packages);
     if missing.is_empty() {
         return Ok(());

@@ -3,6 +3,9 @@
 mod checks;
 mod suites;
 
+use std::panic::resume_unwind;
+use std::thread;
+
 use anyhow::{Result, bail};
 
 use crate::build::Beside;
@@ -44,26 +47,33 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         steps.step("tidy", || tidy::run(workspace))?;
     }
     let programs = steps.step("eBPF programs", || programs::build(workspace))?;
-    if filter.is_empty() {
-        steps.step("clippy", || checks::clippy(workspace, &programs))?;
-        steps.step("clippy of the eBPF programs", || checks::clippy_of_programs(workspace))?;
-        steps.step("dependencies", || checks::dependencies(workspace, *advisories))?;
-        steps.step("documentation", || checks::documentation(workspace, &programs))?;
-    }
-    let agent = steps.step("agent", || build::debug_agent(workspace, &programs, Beside::All))?;
-    steps.step("unit tests", || suites::unit(workspace, &programs, filter))?;
-    if filter.is_empty() {
-        steps.step("fuzzing", || fuzz::all(workspace, &programs, FUZZ_SECONDS))?;
-    }
-    if !skip_kernel {
+    thread::scope(|scope| {
+        // Mostly a download: it goes on while the processors compile.
         let which = if *light_clients { Which::Light } else { Which::All };
-        let clients = steps.step("AWS clients", || clients::install(workspace, which))?;
-        steps.step("Prometheus", || debian::install_for(&PROMETHEUS))?;
-        let run = || suites::kernel(workspace, &programs, &agent, &clients, filter);
-        steps.step("kernel tests", run)?;
-    }
-    println!("test: {}{}", steps.summary(), left_out(arguments));
-    Ok(())
+        let clients =
+            (!skip_kernel).then(|| scope.spawn(move || clients::install(workspace, which)));
+        if filter.is_empty() {
+            steps.step("clippy", || checks::clippy(workspace, &programs))?;
+            steps.step("clippy of the eBPF programs", || checks::clippy_of_programs(workspace))?;
+            steps.step("dependencies", || checks::dependencies(workspace, *advisories))?;
+            steps.step("documentation", || checks::documentation(workspace, &programs))?;
+        }
+        let agent =
+            steps.step("agent", || build::debug_agent(workspace, &programs, Beside::All))?;
+        steps.step("unit tests", || suites::unit(workspace, &programs, filter))?;
+        if filter.is_empty() {
+            steps.step("fuzzing", || fuzz::all(workspace, &programs, FUZZ_SECONDS))?;
+        }
+        if let Some(clients) = clients {
+            let installed = || clients.join().unwrap_or_else(|panic| resume_unwind(panic));
+            let clients = steps.step("AWS clients", installed)?;
+            steps.step("Prometheus", || debian::install_for(&PROMETHEUS))?;
+            let run = || suites::kernel(workspace, &programs, &agent, &clients, filter);
+            steps.step("kernel tests", run)?;
+        }
+        println!("test: {}{}", steps.summary(), left_out(arguments));
+        Ok(())
+    })
 }
 
 fn left_out(arguments: &Arguments) -> String {
