@@ -54,16 +54,36 @@ impl Drop for Cgroup {
 ///
 /// A cgroup stays busy for a moment after its last process was killed, hence the waiting.
 pub fn remove(path: &Path) -> Result<()> {
-    match fs::write(path.join("cgroup.kill"), "1") {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        killed => killed.with_context(|| format!("kill all in {}", path.display()))?,
+    if !path.exists() {
+        return Ok(());
     }
+    kill_all(path).with_context(|| format!("kill all in {}", path.display()))?;
     let what = format!("the removal of cgroup {}", path.display());
     wait::until_true(&what, || match remove_tree(path) {
         Ok(()) => Ok(true),
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(false),
         Err(error) => Err(error).with_context(|| what.clone()),
     })
+}
+
+fn kill_all(path: &Path) -> io::Result<()> {
+    let kill = path.join("cgroup.kill");
+    if kill.exists() {
+        return fs::write(kill, "1");
+    }
+    // Before Linux 5.14.
+    for line in fs::read_to_string(path.join("cgroup.procs"))?.lines() {
+        let process = line.parse().map_err(io::Error::other)?;
+        // SAFETY: a plain system call; one that has just ended by itself is as good.
+        unsafe { libc::kill(process, libc::SIGKILL) };
+    }
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            kill_all(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn remove_tree(path: &Path) -> io::Result<()> {
