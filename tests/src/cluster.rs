@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result};
@@ -20,7 +21,10 @@ use crate::pod::PodBuilder;
 use crate::process::{self, Process};
 use crate::sniffer::Sniffer;
 use crate::volumes::Volumes;
+use crate::wait;
 
+/// Where this is set the node has the network of the machine, which must be the test's own: a virtual one.
+const MACHINE: &str = "PODROLE_TEST_MACHINE";
 /// The name of the node.
 pub const NODE: &str = "node-1";
 /// The node's addresses.
@@ -212,7 +216,9 @@ impl Cluster {
         &self.node
     }
 
-    pub(crate) fn name(&self) -> &str {
+    /// Of its cgroup and its directory; no other cluster on the machine has it.
+    #[must_use]
+    pub fn name(&self) -> &str {
         &self.name
     }
 
@@ -249,7 +255,19 @@ fn outside(name: &str) -> Result<Namespace> {
 /// The node: a router between its pods and the outside. Neighbours are permanent so that no first
 /// packet waits for their discovery.
 fn node(name: &str, outside: &Namespace) -> Result<Namespace> {
-    let node = Namespace::new(&format!("{name}-node"))?;
+    let id = format!("{name}-node");
+    let node = if std::env::var_os(MACHINE).is_some() {
+        let node = Namespace::of_machine(&id)?;
+        // Of the cluster before, whose end the kernel may not have come to yet.
+        wait::until_true("the end of the cluster before", || {
+            Ok(node.ip("link show up0").is_err())
+        })?;
+        let mut flush = Command::new("nft");
+        process::run(flush.args(["flush", "ruleset"]), b"", wait::PATIENCE)?.ok()?;
+        node
+    } else {
+        Namespace::new(&id)?
+    };
     node.set(&[("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")])?;
     node.ip(&format!(
         "\

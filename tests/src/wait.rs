@@ -1,5 +1,6 @@
 //! Waiting for a condition with a deadline: the one place in the tests that pauses between two looks.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -8,6 +9,10 @@ use tokio::time::Instant;
 
 /// How long anything that takes no time on an idle machine may take on a busy one.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Names by how much an emulated machine is slower than a real one: what is waited for may take as much
+/// longer.
+const SLOWNESS: &str = "PODROLE_TEST_SLOWNESS";
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
@@ -41,6 +46,7 @@ pub fn until<T>(
     within: Duration,
     mut look: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
+    let within = within * slowness();
     let deadline = Instant::now() + within;
     loop {
         if let Some(found) = look()? {
@@ -59,6 +65,12 @@ pub fn until<T>(
 /// [`until`] for a plain condition, with [`PATIENCE`].
 pub fn until_true(what: &str, mut look: impl FnMut() -> Result<bool>) -> Result<()> {
     until(what, PATIENCE, || Ok(look()?.then_some(())))
+}
+
+fn slowness() -> u32 {
+    static FACTOR: OnceLock<u32> = OnceLock::new();
+    let factor = || std::env::var(SLOWNESS).ok().and_then(|factor| factor.parse().ok());
+    *FACTOR.get_or_init(|| factor().unwrap_or(1))
 }
 
 #[expect(clippy::disallowed_methods, reason = "between two looks at a condition with a deadline")]
