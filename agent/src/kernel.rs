@@ -35,7 +35,7 @@ pub use self::forward::ForwardGuard;
 pub use self::hooks::{ForwardHook, Hook, Hooks};
 pub use self::interfaces::Interfaces;
 pub use self::keeper::{Keeper, NoArrival, Presence};
-pub use self::loader::{Loaded, Programs, Rules};
+pub use self::loader::{Loaded, Programs, Rules, needs_perfmon};
 pub use self::maps::{CgroupId, Counters, Lost, Records};
 pub use self::modes::{Doing, Enforced, Entry, HostPod, Modes, Subject};
 pub use self::netns::NetnsCookie;

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use podrole::app::{self, Edges, inspect};
 use podrole::kernel::self_test::{NO_NETWORK, as_pod, in_node, probe, way};
-use podrole::kernel::{bpffs, clsact};
+use podrole::kernel::{bpffs, clsact, needs_perfmon};
 use podrole::operate::shutdown::Signals;
 use podrole::operate::telemetry;
 use podrole::operate::{core_dumps, privileges};
@@ -50,7 +50,8 @@ fn run(settings: Settings) -> anyhow::Result<()> {
     telemetry::start(settings.log.format, settings.log.filter()?)?;
     // The last thing that takes more rights than are kept.
     bpffs::ensure_mounted(&settings.kernel.bpf_fs)?;
-    privileges::give_up().context("cannot give up the rights that are not needed (capset)")?;
+    privileges::give_up(needs_perfmon().then_some(privileges::PERFMON))
+        .context("cannot give up the rights that are not needed (capset)")?;
     core_dumps::forbid().context("cannot forbid core dumps (PR_SET_DUMPABLE)")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

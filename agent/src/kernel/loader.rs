@@ -229,6 +229,14 @@ pub(super) fn open(rules: &Rules, level: u32, pins: &PinDirectory) -> Result<Ebp
         .map_err(|source| KernelError::Load { mend: mend(&source), source })
 }
 
+/// Whether the verifier takes the programs from a process with `CAP_PERFMON` alone. Else an older one follows
+/// ways that only a processor that guesses wrong would go, and refuses what it meets there. 5.10, 6.1 and 6.12
+/// do, 6.18 is the first that was seen to take them without.
+#[must_use]
+pub fn needs_perfmon() -> bool {
+    since(6, 18) == 0
+}
+
 /// Whether the kernel is at least this one, as the programs take it. A helper that a distribution has
 /// ported back to an older one goes unused, which is safe.
 fn since(major: u8, minor: u8) -> u8 {

@@ -16,21 +16,25 @@ use rustix::thread::{
 pub const KEPT: CapabilitySet =
     CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN).union(CapabilitySet::DAC_READ_SEARCH);
 
+/// For verifiers that take the programs with it only.
+pub const PERFMON: CapabilitySet = CapabilitySet::PERFMON;
+
 /// To mount the BPF file system again where it is unmounted: kept, where it was given, and unused until then.
 const FOR_MOUNTS: CapabilitySet = CapabilitySet::SYS_ADMIN;
 
-/// Gives up everything but [`KEPT`], for this process and all that it starts, for ever. Of `CAP_SYS_ADMIN`, which
-/// the agent does not need, it keeps the right to take it up for [`mounting`].
+/// Gives up everything but [`KEPT`] and what else this kernel needs, for this process and all that it starts, for
+/// ever. Of `CAP_SYS_ADMIN`, which the agent does not need, it keeps the right to take it up for [`mounting`].
 ///
 /// # Errors
 /// What the kernel does not take.
-pub fn give_up() -> io::Result<()> {
+pub fn give_up(needed_here: Option<CapabilitySet>) -> io::Result<()> {
+    let kept = KEPT | needed_here.unwrap_or(CapabilitySet::empty());
     // Before Linux 5.11 maps count against it. Without the right to raise it they may still fit.
     let unlimited = Rlimit { current: None, maximum: None };
     let _ = setrlimit(Resource::Memlock, unlimited);
     set_no_new_privs(true)?;
     clear_ambient_capability_set()?;
-    for capability in CapabilitySet::all().iter().filter(|it| !KEPT.union(FOR_MOUNTS).contains(*it))
+    for capability in CapabilitySet::all().iter().filter(|it| !kept.union(FOR_MOUNTS).contains(*it))
     {
         // One that this kernel does not know is in no set. Without CAP_SETPCAP the set stays as it is, and
         // no_new_privs sees to it that nothing comes of it.
@@ -40,8 +44,8 @@ pub fn give_up() -> io::Result<()> {
     }
     let had = capabilities(None)?.permitted;
     let sets = CapabilitySets {
-        effective: had & KEPT,
-        permitted: had & (KEPT | FOR_MOUNTS),
+        effective: had & kept,
+        permitted: had & (kept | FOR_MOUNTS),
         inheritable: CapabilitySet::empty(),
     };
     Ok(set_capabilities(None, sets)?)
@@ -75,7 +79,7 @@ mod tests {
     fn what_is_given_up_is_gone_for_good() {
         // Capabilities are a thread's own.
         let given_up = thread::spawn(|| {
-            give_up().unwrap();
+            give_up(None).unwrap();
             let left = capabilities(None).unwrap();
             assert!(KEPT.union(FOR_MOUNTS).contains(left.permitted));
             assert!(KEPT.contains(left.effective) && left.inheritable.is_empty());
@@ -84,6 +88,17 @@ mod tests {
             assert!(no_new_privs().unwrap());
             let more = CapabilitySets { permitted: CapabilitySet::all(), ..left };
             assert!(set_capabilities(None, more).is_err());
+        });
+        given_up.join().unwrap();
+    }
+
+    #[test]
+    fn what_only_this_kernel_needs_is_kept_if_it_was_given() {
+        let given_up = thread::spawn(|| {
+            let had = capabilities(None).unwrap().permitted;
+            give_up(Some(PERFMON)).unwrap();
+            let left = capabilities(None).unwrap();
+            assert_eq!(left.effective, had & (KEPT | PERFMON));
         });
         given_up.join().unwrap();
     }

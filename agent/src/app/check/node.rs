@@ -9,7 +9,7 @@ use super::Finding;
 use crate::app::inspect::Ready;
 use crate::app::listen;
 use crate::kernel::cgroups::cgroup2_mounts;
-use crate::kernel::{ForwardHook, Hooks, PodCgroup, bpffs};
+use crate::kernel::{ForwardHook, Hooks, PodCgroup, bpffs, needs_perfmon};
 use crate::operate::control::Question;
 use crate::operate::control::client::{AskError, ask};
 use crate::report::Chain;
@@ -27,6 +27,7 @@ const CAPABILITIES: [(u32, &str, &str); 4] = [
     (21, "CAP_SYS_ADMIN", "mounting the BPF file system, and the self-test's network namespace"),
     (39, "CAP_BPF", "the eBPF programs"),
 ];
+const PERFMON: (u32, &str, &str) = (38, "CAP_PERFMON", "the eBPF programs, before Linux 6.18");
 
 pub(super) fn kernel() -> Finding {
     const CHECK: &str = "kernel";
@@ -61,13 +62,14 @@ pub(super) fn capabilities() -> Finding {
     let Some(effective) = effective(&status) else {
         return Finding::unsure(CHECK, "cannot be told", "is /proc mounted?");
     };
-    let lacking: Vec<_> = CAPABILITIES
-        .iter()
-        .filter(|(number, _, _)| effective & (1_u64 << number) == 0)
+    let needed = || CAPABILITIES.into_iter().chain(needs_perfmon().then_some(PERFMON));
+    let lacking: Vec<_> = needed()
+        .filter(|(number, _, _)| effective & (1_u64 << *number) == 0)
         .map(|(_, name, reason)| format!("{name} ({reason})"))
         .collect();
     if lacking.is_empty() {
-        return Finding::good(CHECK, CAPABILITIES.map(|(_, name, _)| name).join(", "));
+        let names: Vec<_> = needed().map(|(_, name, _)| name).collect();
+        return Finding::good(CHECK, names.join(", "));
     }
     let found = format!("lacks {}", lacking.join(", "));
     Finding::bad(CHECK, found, "run it as root; in a pod, with securityContext.privileged")
