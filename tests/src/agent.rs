@@ -162,15 +162,27 @@ impl<'c> AgentBuilder<'c> {
         process::run(&mut self.command()?, b"", PATIENCE)
     }
 
-    fn command(&self) -> Result<Command> {
+    /// The binary and its arguments.
+    ///
+    /// # Errors
+    /// As [`binary`].
+    pub fn words(&self) -> Result<Vec<OsString>> {
         let binary = self.binary.clone().map_or_else(binary, Ok)?;
-        let mut words = self.wrapper.iter().map(OsString::from).chain([binary.into()]);
+        let flags = self.flags.iter().flat_map(|(flag, value)| [flag.into(), value.into()]);
+        Ok([binary.into(), "agent".into()].into_iter().chain(flags).collect())
+    }
+
+    /// Its environment.
+    #[must_use]
+    pub fn environment(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
+    fn command(&self) -> Result<Command> {
+        let mut words = self.wrapper.iter().map(OsString::from).chain(self.words()?);
         let first = words.next().context("there is the binary at least")?;
         let mut command = self.place.command(first)?;
-        command.args(words).arg("agent").envs(self.environment.iter().cloned());
-        for (flag, value) in &self.flags {
-            command.args([flag, value]);
-        }
+        command.args(words).envs(self.environment.iter().cloned());
         Ok(command)
     }
 }

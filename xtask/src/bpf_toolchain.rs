@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::linker::{self, Linker};
 use crate::workspace::Workspace;
-use crate::{debian, process};
+use crate::{debian, process, reproducible};
 
 /// A compiler for the BPF target, with its linker.
 #[derive(Debug)]
@@ -53,15 +53,17 @@ impl BpfToolchain {
     }
 
     /// Its cargo, with what the target needs.
-    pub(crate) fn cargo_build(&self, workspace: &Workspace) -> Command {
+    pub(crate) fn cargo_build(&self, workspace: &Workspace) -> Result<Command> {
         let mut cargo = match &self.way {
             Way::Nightly(name) => nightly::cargo_build(workspace, name),
             Way::Debian => debian_web::cargo_build(workspace),
         };
         cargo.args(["--target", "bpfel-unknown-none"]);
-        cargo.env("CARGO_ENCODED_RUSTFLAGS", self.rustflags());
+        // The agent carries the programs, so what is in them is in the image.
+        let flags = [self.rustflags(), reproducible::rust_flags(workspace)?.join("\u{1f}")];
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
         cargo.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &self.linker.program);
-        cargo
+        Ok(cargo)
     }
 
     fn rustflags(&self) -> String {

@@ -1,5 +1,7 @@
 //! Debian's packages, where this is Debian and we may install some.
 
+pub(crate) mod archive;
+
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -67,9 +69,14 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     if process::succeeds(&mut apt_get_install(packages)) {
         return Ok(());
     }
+    renew_lists()?;
+    process::output(&mut apt_get_install(packages)).context("cannot install Debian packages")?;
+    Ok(())
+}
+
+fn renew_lists() -> Result<()> {
     println!("renewing Debian's package lists");
     process::output(apt_get().arg("update")).context("cannot renew Debian's package lists")?;
-    process::output(&mut apt_get_install(packages)).context("cannot install Debian packages")?;
     Ok(())
 }
 

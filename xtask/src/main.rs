@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "talks to a terminal")]
 
+mod arm64;
 mod bench;
 mod bpf_toolchain;
 mod build;
@@ -12,15 +13,19 @@ mod debian;
 mod demo;
 mod docs;
 mod fuzz;
+mod image;
 mod lines;
 mod linker;
 mod manifests;
 mod process;
 mod programs;
+mod release;
+mod reproducible;
 mod rust_source;
 mod steps;
 mod test;
 mod tidy;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -49,6 +54,14 @@ enum Task {
     Bench(bench::Arguments),
     /// Show podrole on a pretend node: three pods, real AWS clients
     Demo(demo::Arguments),
+    /// Make an OCI image of the agent, without a daemon or a registry
+    Image(image::Arguments),
+    /// Build for arm64 on another machine, and run the unit tests emulated
+    Arm64(arm64::Arguments),
+    /// Put everything that is published into dist, with checksums
+    Release(release::Arguments),
+    /// Run kernel tests on Debian's kernels, in virtual machines
+    Vm(vm::Arguments),
     /// Write the manifests that are generated from the agent's types
     Manifests,
     /// Write the pages and tables that are generated from the agent's types
@@ -77,6 +90,10 @@ fn run(Arguments { task }: Arguments) -> anyhow::Result<()> {
         Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Task::Bench(arguments) => bench::run(&workspace, &arguments),
         Task::Demo(arguments) => demo::run(&workspace, &arguments),
+        Task::Image(arguments) => image::run(&workspace, &arguments),
+        Task::Arm64(arguments) => arm64::run(&workspace, &arguments),
+        Task::Release(arguments) => release::run(&workspace, &arguments),
+        Task::Vm(arguments) => vm::run(&workspace, &arguments),
         Task::Manifests => manifests::run(&workspace),
         Task::Docs => docs::run(&workspace),
         Task::Tidy => tidy::run(&workspace),

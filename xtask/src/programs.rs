@@ -23,7 +23,7 @@ pub(crate) struct Programs {
 pub(crate) fn build(workspace: &Workspace) -> Result<Programs> {
     let toolchain = BpfToolchain::find_or_install(workspace)?;
     let target = workspace.target().join("ebpf");
-    let mut cargo = toolchain.cargo_build(workspace);
+    let mut cargo = toolchain.cargo_build(workspace)?;
     cargo.args(["--package", "podrole-ebpf", "--bin", "podrole-programs", "--profile", "ebpf"]);
     cargo.arg("--target-dir").arg(&target);
     process::run(&mut cargo).context("cannot build the eBPF programs")?;
