@@ -17,7 +17,8 @@ use super::forward::ForwardGuard;
 use super::hooks::Hooks;
 use super::interfaces::Watch;
 use super::log::Log;
-use super::maps::{self, CgroupId, Counters, Records};
+use super::maps::{self, CgroupId, Counters};
+use super::records::Records;
 use super::{
     Enforced, KernelError, Modes, NetnsCookie, PinDirectory, PodCgroup, RequestLines, mend, pins,
 };
@@ -106,7 +107,8 @@ impl Programs {
         }
         let proxies = rules.proxies().map(|proxy| proxy.ip());
         maps::set_node_addresses(&mut ebpf, proxies)?;
-        let maps::Maps { records, counters } = maps::take(&mut ebpf, directory.others())?;
+        let records = Records::open(&directory, directory.others())?;
+        let counters = maps::take_counters(&mut ebpf)?;
         let modes = Modes::open(&directory)?;
         let enforced = Enforced::open(&directory)?;
         let request_lines = RequestLines::new(&mut ebpf)?;

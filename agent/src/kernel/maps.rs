@@ -1,18 +1,15 @@
 //! The maps that programs and agent share, pinned beside the links.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, MapType, PerCpuArray};
 use aya::{Ebpf, Pod};
 use podrole_ebpf::{
-    self as contract, Connection, Event, Numbers, PodMode, Port, RECORDS_MAX, Record, map, subject,
-    wire_v6,
+    self as contract, Connection, Event, Numbers, PodMode, Port, Record, map, subject, wire_v6,
 };
-use rustix::time::{ClockId, clock_gettime};
 
 use super::{KernelError, PinDirectory};
 
@@ -71,146 +68,11 @@ fn pinned_map(pin: &Path) -> Result<Option<MapInfo>, KernelError> {
     MapInfo::from_pin(pin).map(Some).map_err(|_| KernelError::ForeignPin { pin: pin.to_owned() })
 }
 
-/// What the kernel saw of the connections on their way to the proxy.
-#[derive(Debug)]
-pub struct Records {
-    own: RecordMaps,
-    /// Those of another version's programs, which were in force until this agent's came.
-    earlier: Vec<RecordMaps>,
-}
-
-/// How long a connection that another version's programs saw may wait until it is accepted: the hand-over
-/// takes less.
-const EARLIER_ARRIVE_WITHIN: Duration = Duration::from_secs(10);
-
-/// The two maps that one version's programs write.
-#[derive(Debug)]
-struct RecordMaps {
-    open: Mutex<HashMap<MapData, Plain<Connection>, Plain<Record>>>,
-    ports: Mutex<HashMap<MapData, Plain<Port>, [u32; 4]>>,
-}
-
-/// Connections that left a pod and did not arrive in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lost {
-    /// The cgroup whose sockets they are.
-    pub cgroup: CgroupId,
-    /// How many.
-    pub connections: u64,
-}
-
-impl Records {
-    /// Takes the record of the connection that was accepted from `peer`: it is there before `accept`
-    /// returns, and counts once.
-    #[must_use]
-    pub fn take(&self, peer: SocketAddr) -> Option<CgroupId> {
-        let record = self.own.take(peer).or_else(|| {
-            // Nobody sweeps those: of what is old, the connection never arrived.
-            let after = monotonic().saturating_sub(EARLIER_ARRIVE_WITHIN);
-            let is_young = |record: &Record| Duration::from_nanos(record.at) >= after;
-            self.earlier.iter().find_map(|maps| maps.take(peer)).filter(is_young)
-        });
-        record.map(|record| CgroupId(record.cgroup))
-    }
-
-    /// Takes the record of a connection that one of these cgroups opened from `port`, whatever its
-    /// source address was before the pod rewrote it; not one older than `age`, whose connection must
-    /// have arrived or never will. The cgroups are those that may stand in [`Port::pod`].
-    #[must_use]
-    pub fn take_rewritten(&self, pods: &[CgroupId], port: u16, age: Duration) -> Option<CgroupId> {
-        self.all().find_map(|maps| maps.take_rewritten(pods, port, age))
-    }
-
-    /// Takes the records older than `age`, whose connections never arrived, and counts them by cgroup.
-    #[must_use]
-    pub fn take_lost(&self, age: Duration) -> Vec<Lost> {
-        let Some(before) = monotonic().checked_sub(age) else { return Vec::new() };
-        let mut lost = BTreeMap::<CgroupId, u64>::new();
-        for record in self.own.take_all(|record| Duration::from_nanos(record.at) < before) {
-            *lost.entry(CgroupId(record.cgroup)).or_default() += 1;
-        }
-        lost.into_iter().map(|(cgroup, connections)| Lost { cgroup, connections }).collect()
-    }
-
-    /// Forgets the connections of one cgroup.
-    pub(super) fn forget(&self, cgroup: CgroupId) {
-        let _ = self.own.take_all(|record| record.cgroup == cgroup.0);
-    }
-
-    fn all(&self) -> impl Iterator<Item = &RecordMaps> {
-        [&self.own].into_iter().chain(&self.earlier)
-    }
-}
-
-impl RecordMaps {
-    fn take(&self, peer: SocketAddr) -> Option<Record> {
-        let key = Plain(connection(peer));
-        let mut records = self.lock();
-        let Plain(record) = records.get(&key, 0).ok()?;
-        // Gone already is as good.
-        let _ = records.remove(&key);
-        Some(record)
-    }
-
-    fn take_rewritten(&self, pods: &[CgroupId], port: u16, age: Duration) -> Option<CgroupId> {
-        let after = monotonic().saturating_sub(age);
-        pods.iter().find_map(|CgroupId(pod)| {
-            let address = self.take_port(Port { pod: *pod, port: port.into(), zero: 0 })?;
-            let key = Plain(Connection { address, port: port.into() });
-            let mut records = self.lock();
-            let Plain(record) = records.get(&key, 0).ok()?;
-            let is_its = record.pod == *pod && Duration::from_nanos(record.at) >= after;
-            // Gone already is as good.
-            is_its.then(|| records.remove(&key)).map(|_| CgroupId(record.cgroup))
-        })
-    }
-
-    fn take_port(&self, port: Port) -> Option<[u32; 4]> {
-        // As in `lock`.
-        let mut ports = self.ports.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let address = ports.get(&Plain(port), 0).ok()?;
-        let _ = ports.remove(&Plain(port));
-        Some(address)
-    }
-
-    fn take_all(&self, is_meant: impl Fn(&Record) -> bool) -> Vec<Record> {
-        let mut records = self.lock();
-        let meant: Vec<_> = records
-            .iter()
-            // Where the record that it stands at gives way to another, the kernel begins anew; those who
-            // wait for their own must not wait for ever.
-            .take(RECORDS_MAX)
-            .filter_map(Result::ok)
-            .filter(|(_, Plain(record))| is_meant(record))
-            .collect();
-        for (key, _) in &meant {
-            let _ = records.remove(key);
-        }
-        meant.into_iter().map(|(_, Plain(record))| record).collect()
-    }
-
-    fn lock(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<MapData, Plain<Connection>, Plain<Record>>> {
-        // The kernel has the data; a panic while it was locked leaves nothing half-done.
-        self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
 /// The id of a cgroup: the inode of its directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CgroupId(pub u64);
 
-/// `CLOCK_MONOTONIC`, as `bpf_ktime_get_ns` reads it.
-fn monotonic() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
-}
-
-fn connection(peer: SocketAddr) -> Connection {
-    Connection { address: wide(peer.ip()), port: peer.port().into() }
-}
-
-fn wide(address: IpAddr) -> [u32; 4] {
+pub(super) fn wide(address: IpAddr) -> [u32; 4] {
     let address = match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => v6,
@@ -260,30 +122,11 @@ impl Counters {
     }
 }
 
-/// The handles that are taken out of the loaded programs.
-pub(super) struct Maps {
-    pub(super) records: Records,
-    pub(super) counters: Counters,
-}
-
-pub(super) fn take(programs: &mut Ebpf, earlier: &[PathBuf]) -> Result<Maps, KernelError> {
-    let own = RecordMaps {
-        open: Mutex::new(open(programs, map::RECORDS)?),
-        ports: Mutex::new(open(programs, map::PORTS)?),
-    };
-    let records =
-        Records { own, earlier: earlier.iter().filter_map(|pins| earlier_records(pins)).collect() };
+/// Takes the counters' handles out of the loaded programs.
+pub(super) fn take_counters(programs: &mut Ebpf) -> Result<Counters, KernelError> {
     let events = open(programs, map::EVENTS)?;
     let forwarded = Mutex::new(open(programs, map::FORWARDED)?);
-    Ok(Maps { records, counters: Counters { events, forwarded } })
-}
-
-/// The records of the version whose pins are in `directory`, if they are of a form that this one reads.
-fn earlier_records(directory: &Path) -> Option<RecordMaps> {
-    let pinned = |name| MapData::from_pin(directory.join(name)).ok();
-    let open = HashMap::try_from(Map::LruHashMap(pinned(map::RECORDS)?)).ok()?;
-    let ports = HashMap::try_from(Map::LruHashMap(pinned(map::PORTS)?)).ok()?;
-    Some(RecordMaps { open: Mutex::new(open), ports: Mutex::new(ports) })
+    Ok(Counters { events, forwarded })
 }
 
 /// Says that the pod is left alone which this process is in.
