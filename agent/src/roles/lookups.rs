@@ -3,6 +3,7 @@
 //! share them, and the last pod takes them along.
 
 mod needs;
+mod outside;
 pub mod remembered;
 pub mod watches;
 
@@ -26,6 +27,7 @@ use super::facts::Cause;
 use super::store::{News, Store};
 
 pub use self::needs::Key;
+pub use self::outside::{Failure, Outside, Served, Told};
 use self::remembered::Remembered;
 
 /// What may wait to be taken in.
@@ -41,52 +43,6 @@ const BELIEVE_AFTER: Duration = Duration::from_secs(10);
 const SILENT_AFTER: Duration = Duration::from_secs(2);
 /// Between two looks at how long it has said nothing.
 const RECALL_EVERY: Duration = Duration::from_millis(500);
-
-/// The API server, as far as it is asked here.
-pub trait Outside: Send + Sync + 'static {
-    /// Tells of one object, or of the associations of a namespace, for ever.
-    fn watch(
-        &self,
-        key: Key,
-        told: mpsc::Sender<Told>,
-    ) -> impl Future<Output = ()> + Send + 'static;
-
-    /// How associations can be watched.
-    fn look(&self) -> impl Future<Output = Served> + Send + 'static;
-}
-
-/// What a watch tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// Of what.
-    pub key: Key,
-    /// What.
-    pub what: Result<News, Failure>,
-}
-
-/// Why a watch tells nothing. It goes on by itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// RBAC.
-    Forbidden,
-    /// There is no such resource, or it cannot be selected in this way.
-    NotServed,
-    /// Anything else.
-    Failing(String),
-}
-
-/// How associations can be watched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Served {
-    /// By namespace.
-    ByNamespace,
-    /// All at once: an API server before 1.31, or a definition without `selectableFields`.
-    Whole,
-    /// There are none.
-    NotInstalled,
-    /// That cannot be told.
-    Unknown(Failure),
-}
 
 /// A look that is under way.
 type Looking = Pin<Box<dyn Future<Output = Served> + Send>>;

@@ -18,6 +18,15 @@ pub(super) struct Now {
     pub(super) wall: SystemTime,
 }
 
+impl Now {
+    /// How far the time of day went otherwise than the clock that never jumps.
+    pub(super) fn jumped_since(self, before: Self) -> Duration {
+        let passed = self.instant.saturating_duration_since(before.instant);
+        let ahead = self.wall.duration_since(before.wall + passed);
+        ahead.unwrap_or_else(|behind| behind.duration())
+    }
+}
+
 /// Credentials and what is planned for them.
 #[derive(Debug)]
 pub(super) struct Held {

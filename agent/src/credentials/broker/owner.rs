@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -367,7 +367,7 @@ impl<S: Source> Owner<S> {
 
     fn tick(&mut self) {
         let now = self.now();
-        let jumped = jump(self.compared, now);
+        let jumped = now.jumped_since(self.compared);
         self.compared = now;
         if jumped > JUMP {
             warn!(seconds = jumped.as_secs(), "the clock jumped, or the node slept");
@@ -392,12 +392,4 @@ const fn at_once(class: Class) -> usize {
         Class::Asked => ASKED_AT_ONCE,
         Class::Ahead => AHEAD_AT_ONCE,
     }
-}
-
-/// How far the time of day went otherwise than the clock that never jumps.
-fn jump(before: Now, now: Now) -> Duration {
-    let passed = now.instant.saturating_duration_since(before.instant);
-    let expected: SystemTime = before.wall + passed;
-    let ahead = now.wall.duration_since(expected);
-    ahead.unwrap_or_else(|behind| behind.duration())
 }
