@@ -50,6 +50,7 @@ pub mod sniffer;
 pub mod soak;
 pub mod steady;
 pub mod terminal;
+mod uplink;
 pub mod vectors;
 pub mod volumes;
 pub mod wait;

@@ -170,22 +170,6 @@ fn a_restarted_agent_replaces_the_filter_and_no_moment_is_open() -> Result<()> {
     })
 }
 
-/// As a CNI adds an ENI, and routes the metadata service through it.
-fn second_uplink(cluster: &Cluster) -> Result<()> {
-    let outside = cluster.outside_place();
-    cluster.node_place().ip(&format!(
-        "\
-        link add eni1 address 02:00:00:00:03:10 type veth \
-            peer name eth1 address 02:00:00:00:03:01 netns {}\n\
-        address add 10.0.3.10/24 dev eni1\n\
-        link set eni1 up\n\
-        neighbour replace 10.0.3.1 lladdr 02:00:00:00:03:01 dev eni1\n",
-        outside.namespace.display()
-    ))?;
-    outside.ip("address add 10.0.3.1/24 dev eth1\nlink set eth1 up\n")?;
-    cluster.node_place().ip("route add 169.254.169.254/32 via 10.0.3.1 dev eni1\n")
-}
-
 #[test]
 fn an_interface_that_comes_later_is_guarded_and_one_that_no_longer_is_loses_the_filter()
 -> Result<()> {
@@ -195,7 +179,7 @@ fn an_interface_that_comes_later_is_guarded_and_one_that_no_longer_is_loses_the_
         let leaks = cluster.leaks()?;
         let mut running = agent(cluster).start()?;
         running.pause()?;
-        second_uplink(cluster)?;
+        cluster.second_uplink()?;
         assert_eq!(arriving(&leaks, &stranger)?, 1, "nobody guards the second one yet");
         running.resume()?;
         running.wait_for_log("forward guard attached interface=\"eni1\"")?;
@@ -215,7 +199,7 @@ fn detach_removes_the_filters_of_podrole_and_no_others() -> Result<()> {
         let pod = cluster.pod("web").role("web").start()?;
         let (node, stranger) = (cluster.node_place(), stranger(cluster, &pod));
         let leaks = cluster.leaks()?;
-        second_uplink(cluster)?;
+        cluster.second_uplink()?;
         agent(cluster).start()?.kill()?;
         add_anothers(cluster, 1, Does::Return(OK))?;
         add_anothers(cluster, 7, Does::Return(OK))?;
@@ -292,7 +276,7 @@ fn where_it_does_not_fit_the_start_fails_and_leaves_nothing() -> Result<()> {
     Cluster::with(|cluster| {
         let pod = cluster.pod("web").role("web").start()?;
         let node = cluster.node_place();
-        second_uplink(cluster)?;
+        cluster.second_uplink()?;
         let refused = |said: &[&str]| -> Result<()> {
             let finished = agent(cluster).run()?;
             assert_eq!(finished.status.code(), Some(1), "{finished:?}");

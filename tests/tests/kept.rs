@@ -93,7 +93,7 @@ fn an_interface_that_comes_later_is_guarded_and_until_then_the_cgroup_holds() ->
         assert_eq!(arriving(&leaks, &stranger)?, 0, "by the first interface");
 
         agent.pause()?;
-        second_uplink(cluster)?;
+        cluster.second_uplink()?;
         assert_eq!(arriving(&leaks, &stranger)?, 1, "nobody guards the second one yet");
         assert_eq!(arriving(&leaks, &pod)?, 0, "by a pod's own socket");
         let refused = pod.hang_up_on("169.254.169.254:8080", b"")?.refused();
@@ -104,22 +104,6 @@ fn an_interface_that_comes_later_is_guarded_and_until_then_the_cgroup_holds() ->
         pod.wait_for_role("web")?;
         Ok(())
     })
-}
-
-/// As a CNI adds an ENI, and routes the metadata service through it.
-fn second_uplink(cluster: &Cluster) -> Result<()> {
-    let outside = cluster.outside_place();
-    cluster.node_place().ip(&format!(
-        "\
-        link add eni1 address 02:00:00:00:03:10 type veth \
-            peer name eth1 address 02:00:00:00:03:01 netns {}\n\
-        address add 10.0.3.10/24 dev eni1\n\
-        link set eni1 up\n\
-        neighbour replace 10.0.3.1 lladdr 02:00:00:00:03:01 dev eni1\n",
-        outside.namespace.display()
-    ))?;
-    outside.ip("address add 10.0.3.1/24 dev eth1\nlink set eth1 up\n")?;
-    cluster.node_place().ip("route add 169.254.169.254/32 via 10.0.3.1 dev eni1\n")
 }
 
 #[test]
