@@ -9,8 +9,8 @@ case " $* " in
         -Cllvm-args=-sanitizer-coverage-pc-table \
         -Cllvm-args=-sanitizer-coverage-trace-compares
     ;;
-# An example of podrole's is built along and never run here: it has no libFuzzer to link with.
-*" --crate-name manifests "*)
+# Examples of podrole's are built along and never run here: they have no libFuzzer to link with.
+*" agent/examples/"*)
     exec "$@" -Clink-arg=-Wl,--unresolved-symbols=ignore-all
     ;;
 *) exec "$@" ;;
