@@ -199,7 +199,7 @@ fn asked(counts: &Counts) -> String {
     asked.extend(credentials.iter().map(|(role, times)| format!("{role} {times}x")));
     let others = others.values().sum::<u64>() + more;
     asked.extend((others > 0).then(|| format!("other paths {others}x")));
-    if asked.is_empty() { "nothing".to_owned() } else { asked.join(", ") }
+    if asked.is_empty() { "nothing noted".to_owned() } else { asked.join(", ") }
 }
 
 impl Show for Report {
