@@ -166,12 +166,15 @@ fn a_status_that_is_watched_by_a_program_is_a_line_each() -> Result<()> {
 #[test]
 fn the_nodes_socket_is_that_of_the_agent_on_duty() -> Result<()> {
     Cluster::with(|cluster| {
-        let first = cluster.agent().start()?;
-        let started = status(cluster)?["started"].clone();
-        let mut second = cluster.agent().set("--prefetch", "off").spawn()?;
+        let first = cluster.agent().set("--host-network-pods", "mapped").start()?;
+        ensure!(status(cluster)?["hostNetworkPods"] == "mapped");
+        // Told apart by a setting: both may have started in the same second.
+        let second = cluster.agent().set("--host-network-pods", "deny").set("--prefetch", "off");
+        let mut second = second.spawn()?;
         second.wait_until_on_duty()?;
         ensure!(cluster.ask(&["ready"])?.status.success());
-        wait::until_true("another start", || Ok(status(cluster)?["started"] != started))?;
+        let by_second = || Ok(status(cluster)?["hostNetworkPods"] == "deny");
+        wait::until_true("the second agent's answer", by_second)?;
         first.kill()?;
         ensure!(cluster.ask(&["ready"])?.status.success());
         second.kill()?;
