@@ -1,4 +1,4 @@
-//! `test`: checks and tests everything, in order of cost, up to the first failure.
+//! `test`: checks and tests everything, in order of cost, up to the first step that fails.
 
 mod checks;
 mod suites;

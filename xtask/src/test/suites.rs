@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 
 use anyhow::Result;
 
@@ -36,8 +37,15 @@ pub(super) fn kernel(
 ) -> Result<()> {
     let mut cargo = build::cargo(workspace, programs);
     cargo.env(AGENT_VARIABLE, agent).envs(clients.variables());
-    cargo.arg("test").args(USERSPACE).args(["--test", "*"]);
+    cargo.env("RUST_TEST_THREADS", at_once().to_string());
+    // All of them, so that one run tells everything that fails.
+    cargo.arg("test").args(USERSPACE).args(["--no-fail-fast", "--test", "*"]);
     process::run(filtered(&mut cargo, filter))
+}
+
+/// More than processors: about half of the time these tests wait for what they watch.
+fn at_once() -> usize {
+    thread::available_parallelism().map_or(2, |processors| processors.get() + 1)
 }
 
 fn filtered<'a>(cargo: &'a mut Command, filter: &[String]) -> &'a mut Command {
