@@ -36,9 +36,9 @@ impl CargoTool {
         let root = self.root()?;
         println!("building {} {} (minutes, once) into {}", self.name, self.version, root.display());
         let mut cargo = workspace.cargo();
-        cargo
-            .args(["install", "--quiet", "--locked", "--no-default-features", "--root"])
-            .arg(&root);
+        // What runs for seconds is not worth minutes of optimising.
+        cargo.args(["install", "--debug"]).env("CARGO_PROFILE_DEV_DEBUG", "0");
+        cargo.args(["--quiet", "--locked", "--no-default-features", "--root"]).arg(&root);
         cargo.args(["--version", self.version, "--features", &self.features.join(",")]);
         cargo.arg(self.name).envs(self.variables.iter().cloned());
         process::run(&mut cargo).with_context(|| format!("cannot build {}", self.name))?;
