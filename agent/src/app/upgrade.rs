@@ -154,7 +154,7 @@ impl Office {
         if !self.term.begin(PATIENCE).await? {
             return Err(UpgradeError::Lost.into());
         }
-        info!(sessions = handed.sessions.len(), "taken over; on duty from here on");
+        info!(sessions = handed.sessions.held.len(), "taken over; on duty from here on");
         self.memory.hear(&handed.lessons);
         self.broker.take_over(handed.sessions);
         self.begin();

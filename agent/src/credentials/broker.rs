@@ -25,7 +25,7 @@ use self::held::Now;
 use self::owner::Owner;
 pub use self::report::{Phase, SessionState};
 use self::shelf::Shelf;
-use super::handed::HandedSession;
+use super::handed::HandedSessions;
 use super::{Credentials, FetchError, SessionRequest, Source};
 
 pub use super::prefetch::Prefetch;
@@ -70,8 +70,8 @@ enum Command {
     States(oneshot::Sender<Vec<SessionState>>),
     TellRefusals(mpsc::Sender<Refused>),
     Rest(bool),
-    HandOver(oneshot::Sender<Vec<HandedSession>>),
-    TakeOver(Vec<HandedSession>),
+    HandOver(oneshot::Sender<HandedSessions>),
+    TakeOver(HandedSessions),
     Settled(oneshot::Sender<()>),
 }
 
@@ -182,15 +182,16 @@ impl Broker {
         self.tell(Command::Rest(rests));
     }
 
-    /// All sessions that are held, for the agent that comes after this one.
-    pub async fn hand_over(&self) -> Vec<HandedSession> {
+    /// All sessions that are held or were refused, for the agent that comes after this one.
+    pub async fn hand_over(&self) -> HandedSessions {
         let (reply, sessions) = oneshot::channel();
         self.tell(Command::HandOver(reply));
         sessions.await.unwrap_or_default()
     }
 
-    /// Holds what the agent before this one held, for pods that may have it.
-    pub fn take_over(&self, sessions: Vec<HandedSession>) {
+    /// Holds what the agent before this one held, for pods that may have it, and asks for nothing that was
+    /// refused to it.
+    pub fn take_over(&self, sessions: HandedSessions) {
         self.tell(Command::TakeOver(sessions));
     }
 

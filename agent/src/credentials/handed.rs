@@ -22,10 +22,34 @@ const FORMAT: u32 = 1;
 /// All that is handed over.
 #[derive(Debug, Default)]
 pub struct Handed {
-    /// The sessions that are held.
-    pub sessions: Vec<HandedSession>,
+    /// What came of asking AWS for sessions.
+    pub sessions: HandedSessions,
     /// What was learned of roles.
     pub lessons: Lessons,
+}
+
+/// What came of asking AWS for sessions.
+#[derive(Debug, Default)]
+pub struct HandedSessions {
+    /// Those that are held.
+    pub held: Vec<HandedSession>,
+    /// Those that AWS refused.
+    pub refused: Vec<HandedRefusal>,
+}
+
+/// A session that AWS refused, so that it is not asked for again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandedRefusal {
+    /// Every input of it.
+    pub request: SessionRequest,
+    /// AWS's error code.
+    pub code: Box<str>,
+    /// AWS's message.
+    pub message: Box<str>,
+    /// For how long that is still the answer to who asks.
+    pub left: Duration,
+    /// Fetches that failed since one succeeded.
+    pub failures: u32,
 }
 
 /// A session, and what is planned for it.
@@ -66,6 +90,8 @@ struct Envelope<'a> {
     format: u32,
     #[serde(borrow, default)]
     sessions: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    refused: Vec<&'a RawValue>,
     #[serde(default)]
     lessons: Lessons,
 }
@@ -74,6 +100,7 @@ struct Envelope<'a> {
 struct Outgoing<'a> {
     format: u32,
     sessions: Vec<Wire<'a>>,
+    refused: &'a [HandedRefusal],
     lessons: &'a Lessons,
 }
 
@@ -102,8 +129,9 @@ impl Handed {
     /// # Errors
     /// Where it cannot be written.
     pub fn write(&self) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
-        let sessions = self.sessions.iter().map(Wire::of).collect();
-        let outgoing = Outgoing { format: FORMAT, sessions, lessons: &self.lessons };
+        let HandedSessions { held, refused } = &self.sessions;
+        let sessions = held.iter().map(Wire::of).collect();
+        let outgoing = Outgoing { format: FORMAT, sessions, refused, lessons: &self.lessons };
         // Measured first: a buffer that grows leaves copies behind that nobody zeroises.
         let mut length = Length(0);
         serde_json::to_writer(&mut length, &outgoing)?;
@@ -130,12 +158,21 @@ impl Handed {
             );
             return Self::default();
         }
-        let sessions = envelope.sessions.iter().filter_map(|session| {
-            let wire = serde_json::from_str::<Wire<'_>>(session.get());
-            wire.inspect_err(|_| warn!("a session is not understood; it is asked for anew")).ok()
-        });
-        Self { sessions: sessions.map(HandedSession::from).collect(), lessons: envelope.lessons }
+        let held = envelope.sessions.iter().filter_map(|session| understood::<Wire<'_>>(session));
+        let refused = envelope.refused.iter().filter_map(|refused| understood(refused));
+        Self {
+            sessions: HandedSessions {
+                held: held.map(HandedSession::from).collect(),
+                refused: refused.collect(),
+            },
+            lessons: envelope.lessons,
+        }
     }
+}
+
+fn understood<'a, T: Deserialize<'a>>(session: &'a RawValue) -> Option<T> {
+    let read = serde_json::from_str(session.get());
+    read.inspect_err(|_| warn!("a session is not understood; it is asked for anew")).ok()
 }
 
 impl<'a> Wire<'a> {
@@ -214,6 +251,17 @@ mod tests {
         }
     }
 
+    fn handed(held: Vec<HandedSession>) -> Handed {
+        let refused = HandedRefusal {
+            request: SessionRequest::fixture("refused"),
+            code: "AccessDenied".into(),
+            message: "not \"you\"".into(),
+            left: Duration::from_millis(29_999),
+            failures: 3,
+        };
+        Handed { sessions: HandedSessions { held, refused: vec![refused] }, lessons: lessons() }
+    }
+
     fn lessons() -> Lessons {
         let role: RoleArn = "arn:aws:iam::123456789012:role/old".parse().unwrap();
         let learnt = Learnt { role, lesson: Lesson::Untagged, age: Duration::from_secs(7) };
@@ -222,12 +270,14 @@ mod tests {
 
     #[test]
     fn what_was_handed_over_is_what_was_held() {
-        let handed = Handed { sessions: vec![session("a"), session("b")], lessons: lessons() };
+        let handed = handed(vec![session("a"), session("b")]);
         let bytes = handed.write().unwrap();
         assert_eq!(bytes.len(), bytes.capacity(), "it has never grown");
         let read = Handed::read(&bytes);
         assert_eq!(read.lessons, handed.lessons);
-        for (read, held) in read.sessions.iter().zip(&handed.sessions) {
+        assert_eq!(read.sessions.refused, handed.sessions.refused);
+        assert_eq!(read.sessions.held.len(), 2);
+        for (read, held) in read.sessions.held.iter().zip(&handed.sessions.held) {
             assert_eq!(read.request, held.request);
             assert_eq!(
                 (read.left, read.floor, read.refresh_left),
@@ -245,15 +295,20 @@ mod tests {
 
     #[test]
     fn what_another_version_hands_over_costs_no_more_than_itself() {
-        let text = Handed { sessions: vec![session("a")], lessons: lessons() }.write().unwrap();
+        let text = handed(vec![session("a")]).write().unwrap();
         let text = String::from_utf8(text.to_vec()).unwrap();
         let more = text.replacen("\"sessions\":[", "\"sessions\":[{\"request\":{\"New\":1}},", 1);
-        assert_eq!(Handed::read(more.as_bytes()).sessions.len(), 1);
+        let more = more.replacen("\"refused\":[", "\"refused\":[{\"request\":{\"New\":1}},", 1);
+        let read = Handed::read(more.as_bytes()).sessions;
+        assert_eq!((read.held.len(), read.refused.len()), (1, 1));
         let added = text.replacen("{\"format\"", "{\"more\":[1],\"format\"", 1);
-        assert_eq!(Handed::read(added.as_bytes()).sessions.len(), 1);
+        assert_eq!(Handed::read(added.as_bytes()).sessions.held.len(), 1);
+        let older = text.replacen("\"refused\"", "\"unknown\"", 1);
+        assert_eq!(Handed::read(older.as_bytes()).sessions.held.len(), 1);
         for unknown in [text.replacen("\"format\":1", "\"format\":2", 1), "{}".into(), "x".into()] {
             let read = Handed::read(unknown.as_bytes());
-            assert!(read.sessions.is_empty() && read.lessons == Lessons::default(), "{unknown}");
+            assert!(read.sessions.held.is_empty() && read.sessions.refused.is_empty(), "{unknown}");
+            assert_eq!(read.lessons, Lessons::default(), "{unknown}");
         }
     }
 }

@@ -34,6 +34,7 @@ fn end(mut agent: Agent) -> Result<()> {
 fn upgrades(pod_count: usize, times: usize) -> Result<()> {
     Cluster::with(|cluster| {
         let pods = pods(cluster, pod_count)?;
+        let _refused = cluster.pod("refused").role("denied").start()?;
         let mut agent = cluster.agent().start()?;
         let mut load = Load::begin(cluster, pods)?;
         for turn in 0..times {

@@ -15,6 +15,8 @@ use super::schedule::{backoff, remembered};
 use super::{Answer, Credentials, FetchError, SessionRequest};
 use crate::callers::pods::PodUid;
 
+mod handed;
+
 /// Between the refreshes of a session that is too short for its purpose.
 const REFRESH_PAUSE: Duration = Duration::from_secs(10);
 /// How long a pod waits for a refresh that is late before it is served what is held; SDKs give up after
@@ -277,23 +279,6 @@ impl Entry {
                 Err(error)
             }
         }
-    }
-
-    /// Holds what another agent held, unless what is there ends later.
-    pub(super) fn take_over(&mut self, handed: Held, now: Now) {
-        let expires = |held: &Held| held.credentials.expiration;
-        if self.servable(now).is_some_and(|held| expires(held) >= expires(&handed)) {
-            return;
-        }
-        (self.failures, self.error, self.asked) = (0, None, false);
-        self.taken = Arc::default();
-        self.answer_all(&Ok(Arc::clone(&handed.credentials)));
-        let due = handed.refresh_at(now).max(now.instant + REFRESH_PAUSE);
-        let held = Arc::new(handed);
-        self.state = match self.state {
-            State::Fetching | State::Refreshing { .. } => State::Refreshing { held },
-            _ => State::Held { held, due },
-        };
     }
 
     /// Whether it is to be had now and neither there nor refused for good.

@@ -25,6 +25,8 @@ use crate::clock::Clock;
 mod hand_over;
 mod shown;
 
+use self::hand_over::Legacy;
+
 /// A session, by every input of it.
 pub(super) type Key = Arc<SessionRequest>;
 
@@ -85,10 +87,8 @@ pub(super) struct Owner<S> {
     wake: Instant,
     /// Whether another agent does what no pod waits for.
     rests: bool,
-    /// What another agent held, of sessions that nobody may have yet.
-    handed: HashMap<Key, Held>,
-    /// Until when that is kept.
-    handed_until: Instant,
+    /// What another agent knew.
+    legacy: Legacy,
     /// Those who wait until all is settled.
     unsettled: Vec<oneshot::Sender<()>>,
 }
@@ -119,8 +119,7 @@ impl<S: Source> Owner<S> {
             compared: now,
             wake: now.instant + TICK,
             rests: false,
-            handed: HashMap::new(),
-            handed_until: now.instant,
+            legacy: Legacy::none(now),
             unsettled: Vec::new(),
         }
     }
@@ -170,7 +169,7 @@ impl<S: Source> Owner<S> {
                 self.look();
             }
             Command::HandOver(reply) => drop(reply.send(self.hand_over())),
-            Command::TakeOver(sessions) => self.take_over(&sessions),
+            Command::TakeOver(sessions) => self.take_over(sessions),
             Command::Settled(reply) => {
                 self.unsettled.push(reply);
                 self.look();
@@ -226,15 +225,12 @@ impl<S: Source> Owner<S> {
             (None, _) => {}
         }
         if let Some(key) = key {
-            let handed = self.handed.remove(&key);
             let entry = self.sessions.entry(Arc::clone(&key)).or_insert_with(|| {
                 self.count += 1;
                 Entry::new(self.count)
             });
-            if let Some(handed) = handed {
-                entry.take_over(handed, now);
-            }
             entry.join(pod.clone(), due);
+            self.legacy.give(&key, entry, now);
             self.shelf.fill([pod], &key, entry, now);
             for (request, reply) in parked {
                 // A request of yesterday's role is dropped: its client asks again.
@@ -255,7 +251,7 @@ impl<S: Source> Owner<S> {
     /// A place among the prefetches that are spread out; what is there needs none.
     fn next_place(&mut self, key: Option<&Key>, now: Instant) -> Instant {
         let is_there = |key| self.sessions.get(key).is_some_and(Entry::is_there);
-        if key.is_some_and(|key| is_there(key) || self.handed.contains_key(key)) {
+        if key.is_some_and(|key| is_there(key) || self.legacy.knows(key)) {
             return now;
         }
         let place = self.spread.max(now);
@@ -378,7 +374,7 @@ impl<S: Source> Owner<S> {
                 entry.replan(now);
             }
         }
-        self.handed.retain(|_, held| now.instant < self.handed_until && held.is_servable(now));
+        self.legacy.expire(now);
         self.pods.retain(|_, pod| {
             pod.parked.retain(|(_, reply)| !reply.is_closed());
             pod.known || !pod.parked.is_empty()

@@ -44,6 +44,48 @@ async fn the_new_agent_asks_nothing_that_the_old_one_knew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_new_agent_asks_nothing_that_was_refused_to_the_old_one() {
+    let refuse = |_, _: &str| (Duration::from_millis(50), Err(refused()));
+    let (old, new) = (bench(refuse), bench(well));
+    new.broker.rest(true);
+    for name in ["early", "late", "forgotten"] {
+        old.assign(name, Prefetch::Now);
+        old.get(name).await.unwrap().unwrap_err();
+    }
+    new.assign("early", Prefetch::Now);
+    hand_over(&old, &new).await;
+    new.assign("late", Prefetch::Spread);
+    for name in ["early", "late"] {
+        assert_eq!(new.get(name).await.unwrap().unwrap_err(), refused());
+        assert_eq!(new.state(name).await.failures, 1);
+    }
+    new.broker.settled().await;
+    // Nobody asks: what is refused stays so. Who asks after a minute is the first to try again.
+    new.at(MINUTE * 4).await;
+    assert_eq!(new.call_count(), 0);
+    new.get("early").await.unwrap().unwrap();
+    assert_eq!(new.call_count(), 1);
+    // What nobody had a claim to is not kept.
+    new.at(MINUTE * 6).await;
+    new.assign("forgotten", Prefetch::Now);
+    new.get("forgotten").await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_is_not_told_a_refusal_of_yesterday() {
+    let refuse = |_, _: &str| (Duration::from_millis(50), Err(refused()));
+    let (old, new) = (bench(refuse), bench(well));
+    old.assign("web", Prefetch::Now);
+    old.get("web").await.unwrap().unwrap_err();
+    old.at(MINUTE * 2).await;
+    new.broker.rest(true);
+    new.assign("web", Prefetch::Now);
+    hand_over(&old, &new).await;
+    new.get("web").await.unwrap().unwrap();
+    assert_eq!(new.call_count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_agent_at_rest_fetches_only_what_a_pod_waits_for() {
     let bench = bench(well);
     bench.broker.rest(true);
