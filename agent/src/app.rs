@@ -237,7 +237,7 @@ pub async fn build(settings: Settings, edges: Edges) -> Result<Bound, Error> {
     let assigner = Assigner::beside(&handler, settings.prefetch, modal.clone(), asks.clone());
     let keep_asks = asks::keep(asks.clone(), &settings.state_dir, &settings.node_name, &clock);
     let heed = (modal.clone(), asks.clone(), trials.clone());
-    let trial = Trier::beside(&handler, apart, heed, settings.modes.trial_spread);
+    let trial = Trier::beside(&handler, apart, heed, (duty.clone(), settings.modes.trial_spread));
     let tasks: Vec<(_, Task)> = vec![
         ("the key of tokens", Box::pin(rotation.run(duty.clone()))),
         ("the broker", Box::pin(broker_task)),

@@ -14,6 +14,7 @@ use crate::credentials::trials::{Trials, Tried};
 use crate::credentials::{SessionPlan, SessionRequest};
 use crate::metadata::Handler;
 use crate::metadata::asks::{Asks, Left};
+use crate::operate::duty::Duty;
 use crate::roles::{Decision, Grant, Mode, Roles, Trace, Verdict};
 
 use super::modes::Modal;
@@ -37,6 +38,8 @@ pub(super) struct Trier {
     pub(super) sources: Sources,
     /// What was said.
     pub(super) trials: Trials,
+    /// Of two agents, one tries.
+    pub(super) duty: Duty,
     /// Over how long the first trials are spread, so that all nodes of a cluster may start at once.
     pub(super) spread: Duration,
 }
@@ -47,7 +50,7 @@ impl Trier {
         handler: &Handler,
         sources: Sources,
         (modal, asks, trials): (Modal, Asks, Trials),
-        spread: Duration,
+        (duty, spread): (Duty, Duration),
     ) -> Self {
         Self {
             callers: handler.callers.clone(),
@@ -57,13 +60,15 @@ impl Trier {
             asks,
             sources,
             trials,
+            duty,
             spread,
         }
     }
 
     /// Tries, for ever.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         loop {
+            self.duty.begins().await;
             let wanted = self.wanted();
             let due = self.trials.due(&wanted, || self.some_time(), Instant::now());
             let Some((tried, request)) = due else {
