@@ -38,8 +38,9 @@ const JUMP: Duration = Duration::from_secs(2);
 const FETCH_DEADLINE: Duration = Duration::from_secs(20);
 /// Fetches under way that a pod waits for.
 const ASKED_AT_ONCE: usize = 128;
-/// Fetches under way that nobody waits for yet.
-const AHEAD_AT_ONCE: usize = 8;
+/// Fetches under way that nobody waits for yet: where STS takes a quarter of a second, 64 pods a second have their
+/// credentials before they ask. The node's rate bounds what that is to AWS.
+const AHEAD_AT_ONCE: usize = 16;
 /// Between the prefetches after the agent's start: of 5,000 nodes together, 417 a second.
 const SPREAD: Duration = Duration::from_secs(12);
 

@@ -29,7 +29,7 @@ async fn a_pod_that_asks_goes_before_every_prefetch() {
     assert_eq!(bench.state("late").await.phase, Phase::Waiting);
     bench.get("late").await.unwrap().unwrap();
     assert_eq!(bench.elapsed(), Duration::from_millis(600));
-    assert_eq!(bench.most_flying(), 8 + 1);
+    assert_eq!(bench.most_flying(), 16 + 1);
     bench.at(MINUTE).await;
     assert_eq!(bench.meters.held(), 101);
 }
