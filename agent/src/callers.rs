@@ -232,7 +232,8 @@ impl Callers {
         let now = self.decide(&self.index.borrow(), caller);
         let decided = match now {
             Err(unidentified) if unidentified.may_pass() => {
-                self.wait(caller, deadline).await;
+                // Boxed, since it is rare and each request's future would have room for it.
+                Box::pin(self.wait(caller, deadline)).await;
                 self.decide(&self.index.borrow(), caller)
             }
             settled => settled,

@@ -134,8 +134,9 @@ impl Roles {
         }
         let mut store = self.store.clone();
         let is_known = |store: &Store| !matches!(store.namespace(&pod.namespace), Known::NotYet(_));
-        // Both ends of the wait (known, or too late) are read from the store itself.
-        let _ = timeout_at(deadline, store.wait_for(is_known)).await;
+        // Both ends of the wait (known, or too late) are read from the store itself. Boxed, since it is rare
+        // and each request's future would have room for it.
+        let _ = timeout_at(deadline, Box::pin(store.wait_for(is_known))).await;
         self.namespace(&pod.namespace)
     }
 

@@ -84,6 +84,16 @@ pub struct Connection {
     place: Arc<Place>,
 }
 
+/// A request of a connection, and what becomes known of it.
+struct Inquiry<'r> {
+    caller: &'r Caller,
+    headers: &'r HeaderMap,
+    /// What is not known by then is answered with "ask again".
+    until: Instant,
+    /// Who asks.
+    pod: Option<Arc<Pod>>,
+}
+
 impl Handler {
     /// Takes in a connection that was just accepted; `None` where it is to be closed at once.
     #[must_use]
@@ -98,10 +108,11 @@ impl Handler {
         let Connection { caller, place } = connection;
         // A token is given in any case: a client that misses one may do without for ever.
         let is_token = request.method == Method::PUT;
-        if !self.limits.admits(place, is_token) {
+        let now = Instant::now();
+        if !self.limits.admits(place, is_token, now) {
             return self.over_limit(caller, "this pod asks more often than one pod may");
         }
-        if !is_token && !self.limits.serves(place, Instant::now() + BUDGET).await {
+        if !is_token && !self.limits.serves(place, now + BUDGET).await {
             let why = "this pod has more connections than one pod may";
             return closing(self.over_limit(caller, why));
         }
@@ -110,12 +121,20 @@ impl Handler {
 
     fn over_limit(&self, caller: &Caller, why: &str) -> Answer {
         let answer = unavailable(why, self.clock.now());
-        self.count(caller, Document::Other, answer.status());
+        self.count(caller, None, Document::Other, answer.status());
         answer
     }
 
-    fn count(&self, caller: &Caller, document: Document, status: StatusCode) {
-        let pod = self.requests.by_namespace().then(|| self.callers.find(caller).ok()).flatten();
+    /// Counts an answer to `pod`, or to whoever `caller` is.
+    fn count(
+        &self,
+        caller: &Caller,
+        pod: Option<Arc<Pod>>,
+        document: Document,
+        status: StatusCode,
+    ) {
+        let find = || pod.or_else(|| self.callers.find(caller).ok());
+        let pod = self.requests.by_namespace().then(find).flatten();
         self.requests.count(document, status, pod.as_ref().map(|pod| &*pod.namespace));
     }
 
@@ -124,17 +143,22 @@ impl Handler {
         let begun = Instant::now();
         let asked = classify(&request.method, &request.uri);
         let mut document = asked.as_ref().map_or(Document::Other, document_of);
+        let mut pod = None;
         let is_seen = caller.origin != Origin::Unseen;
         let answer = if is_seen && is_for_metadata(request, &self.addresses) {
-            self.answer_pod(&caller, &request.headers, asked).await
+            let (headers, until) = (&request.headers, begun + BUDGET);
+            let mut inquiry = Inquiry { caller: &caller, headers, until, pod: None };
+            let answer = self.answer_pod(&mut inquiry, asked).await;
+            pod = inquiry.pod;
+            answer
         } else if is_seen && self.is_for_container(request) {
             document =
                 if container::is_credentials(request) { Document::Credentials } else { document };
-            self.answer_container(&caller, request).await
+            Box::pin(self.answer_container(&caller, request)).await
         } else {
             page(StatusCode::FORBIDDEN)
         };
-        self.count(&caller, document, answer.status());
+        self.count(&caller, pod, document, answer.status());
         self.requests.took(document, begun.elapsed());
         let (method, path) = (&request.method, request.uri.path());
         let (peer, status) = (caller.address, answer.status().as_u16());
@@ -149,14 +173,13 @@ impl Handler {
     /// Answers a connection that the kernel saw leave a pod's own socket.
     async fn answer_pod(
         &self,
-        caller: &Caller,
-        headers: &HeaderMap,
+        inquiry: &mut Inquiry<'_>,
         asked: Result<Asked<'_>, Settled>,
     ) -> Answer {
         match asked {
-            Ok(Asked::Token) => self.issue_token(caller, headers),
-            Ok(asked) => self.read(caller, headers, Some(&asked)).await,
-            Err(Settled::NotFound) => self.read(caller, headers, None).await,
+            Ok(Asked::Token) => self.issue_token(inquiry.caller, inquiry.headers),
+            Ok(asked) => self.read(inquiry, Some(&asked)).await,
+            Err(Settled::NotFound) => self.read(inquiry, None).await,
             Err(Settled::MethodNotAllowed(methods)) => {
                 allow(StatusCode::METHOD_NOT_ALLOWED, methods.as_str())
             }
@@ -167,13 +190,8 @@ impl Handler {
     }
 
     /// A document, or (`None`) a path that has none: a bad token is told before either.
-    async fn read(
-        &self,
-        caller: &Caller,
-        headers: &HeaderMap,
-        asked: Option<&Asked<'_>>,
-    ) -> Answer {
-        let deadline = Instant::now() + BUDGET;
+    async fn read(&self, inquiry: &mut Inquiry<'_>, asked: Option<&Asked<'_>>) -> Answer {
+        let Inquiry { caller, headers, until: deadline, .. } = *inquiry;
         let has_token = headers.contains_key(TOKEN_HEADER);
         if !has_token {
             if self.imds_v1 == ImdsV1::Deny {
@@ -193,21 +211,22 @@ impl Handler {
             Ok(pod) => pod,
             Err(unidentified) => return self.answer_to_nobody(unidentified),
         };
-        let Some(valid) = self.check_token(caller, &pod, headers) else {
+        let pod = &*inquiry.pod.insert(pod);
+        let Some(valid) = self.check_token(caller, pod, headers) else {
             return page(StatusCode::UNAUTHORIZED);
         };
         if has_token && headers.contains_key(FORWARDED_FOR) {
             return page(StatusCode::FORBIDDEN);
         }
         if !has_token {
-            match self.imds_v1_of(&pod, deadline).await {
+            match self.imds_v1_of(pod, deadline).await {
                 Ok(ImdsV1::Allow) => {}
                 Ok(ImdsV1::Deny) => return page(StatusCode::UNAUTHORIZED),
                 Err(missing) => return unavailable(&missing.to_string(), self.clock.now()),
             }
         }
         let answer = match asked {
-            Some(asked) => self.read_as(&pod, asked, deadline).await,
+            Some(asked) => self.read_as(pod, asked, deadline).await,
             None => page(StatusCode::NOT_FOUND),
         };
         match valid {
@@ -248,7 +267,7 @@ impl Handler {
             return answer;
         }
         if let Asked::Node(version, path) = asked {
-            return self.read_node(pod, version, path, deadline).await;
+            return Box::pin(self.read_node(pod, version, path, deadline)).await;
         }
         let worked = self.worked_out(pod, deadline).await;
         if concerns_role(asked) {
@@ -270,7 +289,8 @@ impl Handler {
         };
         match (asked, granted) {
             (Asked::MetaData(version), granted) => {
-                self.list_meta_data(pod, version, granted.is_some(), deadline).await
+                let listed = self.list_meta_data(pod, version, granted.is_some(), deadline);
+                Box::pin(listed).await
             }
             (Asked::Iam, Some(_)) => document(documents::iam(), pod.created),
             (Asked::RoleList | Asked::IamInfo | Asked::Role(_), Some(grant)) => {

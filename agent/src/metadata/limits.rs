@@ -140,8 +140,7 @@ impl Limits {
     }
 
     /// Whether a request may be answered now, on a connection that has a place.
-    pub(crate) fn admits(&self, place: &Place, is_token: bool) -> bool {
-        let now = Instant::now();
+    pub(crate) fn admits(&self, place: &Place, is_token: bool, now: Instant) -> bool {
         let mut buckets = lock(&place.usage.buckets);
         let admitted = if is_token {
             buckets.tokens.take(self.tokens, now)
@@ -160,7 +159,8 @@ impl Limits {
             return true;
         }
         let turn = Arc::clone(&place.usage.served).acquire_owned();
-        let Ok(Ok(permit)) = timeout_at(deadline, turn).await else {
+        // Boxed, since it is rare and each request's future would have room for it.
+        let Ok(Ok(permit)) = Box::pin(timeout_at(deadline, turn)).await else {
             self.counters.count(Limited::Connections);
             return false;
         };

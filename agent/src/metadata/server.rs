@@ -126,14 +126,16 @@ where
     let turns = Turns::default();
     let stream = Patient::new(stream, turns.clone());
     let (counted, stop) = (turns.clone(), hours.stop.clone());
+    // One count for each request, not one for each part.
+    let parts = Arc::new((answer, caller, turns, hours));
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let (answer, caller, turns) = (Arc::clone(&answer), caller.clone(), turns.clone());
-        let hours = hours.clone();
+        let parts = Arc::clone(&parts);
         async move {
+            let (answer, caller, turns, hours) = &*parts;
             turns.next();
             let (head, body) = request.into_parts();
             let answer = match read_past(body).await {
-                Ok(()) => unless_panicked(async { answer(caller, head).await }).await,
+                Ok(()) => unless_panicked(answer(caller.clone(), head)).await,
                 Err(status) => page(status),
             };
             turns.next();

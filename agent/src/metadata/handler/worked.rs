@@ -68,7 +68,8 @@ impl Handler {
         if let Some(worked) = self.worked_out.current(pod) {
             return worked;
         }
-        let (decision, as_of) = self.roles.decided(pod, deadline).await;
+        // Boxed, since it is rare and each request's future would have room for it.
+        let (decision, as_of) = Box::pin(self.roles.decided(pod, deadline)).await;
         let is_settled = !matches!(decision, Decision::NotYet(_));
         let worked = Arc::new(Worked {
             pod: Arc::clone(pod),

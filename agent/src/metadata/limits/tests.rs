@@ -13,7 +13,7 @@ fn limits() -> Limits {
 }
 
 fn admitted(limits: &Limits, place: &Place, requests: usize, is_token: bool) -> usize {
-    (0..requests).filter(|_| limits.admits(place, is_token)).count()
+    (0..requests).filter(|_| limits.admits(place, is_token, Instant::now())).count()
 }
 
 #[tokio::test(start_paused = true)]
@@ -43,7 +43,7 @@ async fn a_pod_that_asks_too_much_takes_nothing_from_another() {
     assert_eq!(admitted(&limits, &place, 1000, false), 400);
     assert_eq!(admitted(&limits, &other, 400, false), 400);
     let again = limits.open(pod("a")).unwrap();
-    assert!(!limits.admits(&again, false), "another connection is no other pod");
+    assert!(!limits.admits(&again, false, Instant::now()), "another connection is no other pod");
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,7 +90,7 @@ async fn pods_that_are_quiet_are_forgotten() {
     for address in 0..10_000_u32 {
         let whose = Whose::Address(IpAddr::V4(address.into()));
         let place = limits.open(whose).unwrap();
-        limits.admits(&place, false);
+        limits.admits(&place, false, Instant::now());
         drop(place);
         sleep(Duration::from_millis(10)).await;
     }

@@ -57,11 +57,13 @@ impl<'r> Canonical<'r> {
 /// A path that needs nothing but the slash at its end taken off, as nearly every client spells it.
 fn as_it_is(raw: &str) -> Option<&str> {
     let path = raw.strip_suffix('/').unwrap_or(raw);
-    let is_plain = |byte: u8| matches!(byte, b'!'..=b'~') && byte != b'%';
-    let plain = path.starts_with('/')
-        && path.bytes().all(is_plain)
-        && !path.contains("//")
-        && !path.contains("/.")
-        && !path.ends_with('/');
+    let mut before = None;
+    let mut is_plain = |byte: u8| {
+        let begins_segment = before.replace(byte) == Some(b'/');
+        matches!(byte, b'!'..=b'~')
+            && byte != b'%'
+            && !(begins_segment && matches!(byte, b'/' | b'.'))
+    };
+    let plain = path.starts_with('/') && path.bytes().all(&mut is_plain) && !path.ends_with('/');
     plain.then_some(path)
 }

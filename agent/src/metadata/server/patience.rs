@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -43,9 +43,12 @@ impl Turns {
 pub(super) struct Patient<S> {
     stream: S,
     turns: Turns,
-    /// The turn that `reading` was set in.
+    /// The turn that `phase` is of.
     turn: usize,
     phase: Phase,
+    /// The end of the phase, once the client has let it wait.
+    until: Option<Instant>,
+    /// Never after `until`: a timer that is left where it is costs less than one that is moved.
     reading: Pin<Box<Sleep>>,
     writing: Option<Pin<Box<Sleep>>>,
 }
@@ -58,20 +61,35 @@ enum Phase {
 
 impl<S> Patient<S> {
     pub(super) fn new(stream: S, turns: Turns) -> Self {
+        let until = Instant::now() + HEAD;
         Self {
             stream,
             turn: turns.now(),
             turns,
             phase: Phase::Head,
-            reading: Box::pin(sleep_until(Instant::now() + HEAD)),
+            until: Some(until),
+            reading: Box::pin(sleep_until(until)),
             writing: None,
         }
     }
 
     fn enter(&mut self, phase: Phase) {
-        self.phase = phase;
-        let limit = if phase == Phase::Idle { IDLE } else { HEAD };
-        self.reading.as_mut().reset(Instant::now() + limit);
+        (self.phase, self.until) = (phase, None);
+    }
+
+    /// Ready when the client has taken too long.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = if self.phase == Phase::Idle { IDLE } else { HEAD };
+        let until = *self.until.get_or_insert_with(|| Instant::now() + limit);
+        if self.reading.deadline() > until {
+            self.reading.as_mut().reset(until);
+        }
+        ready!(self.reading.as_mut().poll(cx));
+        if self.reading.deadline() == until {
+            return Poll::Ready(());
+        }
+        self.reading.as_mut().reset(until);
+        self.reading.as_mut().poll(cx)
     }
 
     /// Whether the client is the one who is waited for.
@@ -97,7 +115,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
             return read;
         }
         match read {
-            Poll::Pending => self.reading.as_mut().poll(cx).map(Ok),
+            Poll::Pending => self.is_over(cx).map(Ok),
             read @ Poll::Ready(_) => {
                 if buffer.filled().len() > before && self.phase == Phase::Idle {
                     self.enter(Phase::Head);

@@ -123,3 +123,12 @@ fn figures_of_allocations() {
     }
     assert!(added < 0.5, "a warm answer allocates {added} times more than HTTP itself");
 }
+
+/// It is copied as a whole when the request comes in, with the room for all that the answer may wait for.
+#[tokio::test(start_paused = true)]
+async fn the_future_of_an_answer_is_small() {
+    let (handler, connection, _pods, _state) = proxy();
+    let request = Request::get(LEAF).body(()).unwrap().into_parts().0;
+    let bytes = size_of_val(&handler.serve(&connection, &request));
+    assert!(bytes <= 1152, "{bytes} bytes");
+}
