@@ -42,7 +42,7 @@ fn the_proxy_is_measured() -> Result<()> {
 
 #[test]
 fn first_credentials_are_measured() -> Result<()> {
-    check(Part::First, "mapped-50-p50")
+    check(Part::First, "mapped-4-50-p50")
 }
 
 #[test]

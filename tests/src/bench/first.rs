@@ -34,8 +34,11 @@ pub(super) fn measure(size: Size) -> Result<Measured> {
     let pods = size.of(4, 40, 500);
     let delays: &[u64] = size.of(&[50], &[150], &[50, 150, 500]);
     let without: &[u64] = size.of(&[50], &[150], &[150]);
+    // As many as EKS puts on a node.
+    let (node, of_node): (_, &[u64]) = size.of((4, &[]), (40, &[]), (110, &[50, 150, 500]));
     let mut measured = Measured::default();
-    for (prefetch, delays) in [("mapped", delays), ("off", without)] {
+    let storms = [("mapped", pods, delays), ("off", pods, without), ("mapped", node, of_node)];
+    for (prefetch, pods, delays) in storms {
         for &delay in delays {
             let storm = Storm { delay: Duration::from_millis(delay), prefetch };
             let answers = on_cluster(|cluster| storm.run(cluster, pods))?;
@@ -69,12 +72,13 @@ impl Storm {
         let took: Vec<f64> = served.map(|first| wide(first.in_hand_us) / 1e3).collect();
         let (delay, prefetch) = (self.delay.as_millis(), self.prefetch);
         let with = if prefetch == "off" { ", without prefetch" } else { "" };
+        let key = format!("{prefetch}-{}-{delay}", answers.len());
         let mut figure = |name: &str, part: f64| {
             let what = format!(
                 "{} pods at once, STS takes {delay} ms{with}: first instruction to credentials, {name}",
                 answers.len()
             );
-            let name = format!("{prefetch}-{delay}-{name}");
+            let name = format!("{key}-{name}");
             let value = quantile(&took, part);
             measured.figures.push(Figure::new(&name, &what, Unit::Milliseconds, &[value]));
         };
@@ -86,13 +90,13 @@ impl Storm {
             answers.len()
         );
         let failed = [count(failed)];
-        let name = format!("{prefetch}-{delay}-failed");
+        let name = format!("{key}-failed");
         measured.figures.push(Figure::new(&name, &what, Unit::Count, &failed));
         let points = (1..=100).map(|percent| {
             let part = f64::from(percent) / 100.0;
             (quantile(&took, part), f64::from(percent))
         });
-        let name = format!("STS {delay} ms{with}");
+        let name = format!("{} pods, STS {delay} ms{with}", answers.len());
         measured.lines.push(Line { name, points: points.collect() });
     }
 }

@@ -13,7 +13,7 @@ use super::figure::{Figure, Line, Measured, Size, Target, Unit};
 use crate::process;
 
 /// How long one may take.
-const PATIENCE: Duration = Duration::from_mins(15);
+const PATIENCE: Duration = Duration::from_hours(1);
 /// Tells it where to write.
 const FILE: &str = "PODROLE_FIGURES";
 /// Tells it how many nodes to simulate.

@@ -4,12 +4,13 @@
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::figure::wide;
@@ -249,41 +250,47 @@ fn transfer(stream: &mut TcpStream, piece: &[u8], bytes: u64) -> Result<()> {
 }
 
 /// Takes all connections: those that close at once, and transfers. Says when it listens; runs until the
-/// process ends.
+/// process ends. One thread for all of them: a client never waits for its place in the queue.
 pub fn sink(addresses: &[SocketAddr], processor: usize, ready: impl Fn(SocketAddr)) -> Result<()> {
     stay_on(processor)?;
-    thread::scope(|scope| {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        let mut listening = JoinSet::new();
         for &address in addresses {
-            let listener = TcpListener::bind(address)?;
+            let listener = tokio::net::TcpListener::bind(address).await?;
+            listening.spawn(take_all(listener));
             ready(address);
-            scope.spawn(move || {
-                // A small stack: there are many connections.
-                for stream in listener.incoming().flatten() {
-                    // A client that goes away early is its own affair.
-                    let taken = thread::Builder::new().stack_size(256 << 10);
-                    let _gone = taken.spawn(move || take_in(stream));
-                }
-            });
         }
-        Ok(())
+        listening.join_all().await.into_iter().collect::<io::Result<()>>()?;
+        anyhow::Ok(())
     })
 }
 
-fn take_in(mut stream: TcpStream) -> io::Result<()> {
-    let mut buffer = vec![0; PIECE];
-    let mut length = [0; 8];
+async fn take_all(listener: tokio::net::TcpListener) -> io::Result<()> {
+    let mut connections = JoinSet::new();
     loop {
-        stream.read_exact(&mut length)?;
-        let mut left = u64::from_be_bytes(length);
+        tokio::select! {
+            // A client that goes away early is its own affair.
+            Some(_gone) = connections.join_next() => {}
+            taken = listener.accept() => drop(connections.spawn(take_in(taken?.0))),
+        }
+    }
+}
+
+async fn take_in(mut stream: tokio::net::TcpStream) -> io::Result<()> {
+    let mut buffer = Vec::new();
+    loop {
+        let mut left = usize::try_from(stream.read_u64().await?).unwrap_or(usize::MAX);
+        buffer.resize(PIECE, 0);
         while left > 0 {
-            let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-            let read = stream.read(buffer.get_mut(..most).unwrap_or_default())?;
+            let most = left.min(buffer.len());
+            let read = stream.read(buffer.get_mut(..most).unwrap_or_default()).await?;
             if read == 0 {
                 return Ok(());
             }
-            left -= read as u64;
+            left -= read;
         }
-        stream.write_all(&[1])?;
+        stream.write_all(&[1]).await?;
     }
 }
 
