@@ -1,5 +1,5 @@
 //! Pods are born, ask and die, for a long time: the agent's memory and descriptors do not grow. All of it:
-//! `PODROLE_SOAK_SVG=$PWD/docs/soak.svg cargo xtask test -- soak --ignored --nocapture`.
+//! `PODROLE_SOAK_SVG=$PWD/docs/soak.svg cargo xtask test -- two_thousand_pods --ignored --nocapture`.
 
 use std::fs;
 
@@ -126,8 +126,7 @@ fn plot(samples: &[Sample]) -> String {
          <path d='M60 20V320H860' fill='none' stroke='#888'/>{memory_curve}{descriptors_curve}\
          <text x='60' y='345'>0</text><text x='860' y='345' text-anchor='end'>{requests} requests of \
          {pods} pods, {AT_ONCE} at a time</text>\
-         <text x='60' y='368' fill='#c33'>resident memory of the agent, at most {memory} KiB (debug \
-         build)</text>\
+         <text x='60' y='368' fill='#c33'>resident memory of the agent, at most {memory} KiB</text>\
          <text x='860' y='368' fill='#36c' text-anchor='end'>open descriptors, at most \
          {descriptors}</text></svg>\n"
     )
