@@ -49,7 +49,7 @@ pub(crate) fn debug_agent(
     beside: Beside,
 ) -> Result<PathBuf> {
     let mut cargo = cargo(workspace, programs);
-    // There are no examples; asked for, they unite the features of dev-dependencies as tests do.
+    // Examples unite the features of dev-dependencies as tests do.
     cargo.arg("build").args(USERSPACE).arg("--examples");
     match beside {
         Beside::Nothing => cargo.args(["--bin", "podrole"]),

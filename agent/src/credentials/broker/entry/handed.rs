@@ -29,17 +29,16 @@ impl Entry {
         handed: &HandedRefusal,
         now: Now,
     ) {
-        if !matches!(self.state, State::Absent | State::Wanted { .. }) {
+        // Who waits is not told one whose time is over.
+        let is_over = handed.left.is_zero() && !self.waiting.is_empty();
+        if is_over || !matches!(self.state, State::Absent | State::Wanted { .. }) {
             return;
         }
         let (code, message) = (&*handed.code, &*handed.message);
         let error = FetchError::Refused { code: code.into(), message: message.into() };
         (self.failures, self.error) = (handed.failures, Some(error.clone()));
-        let until = now.instant + handed.left;
-        if self.waiting.is_empty() || !handed.left.is_zero() {
-            self.answer_all(&Err(error.clone()));
-            self.state = State::Refused { error, until, retry: None };
-        }
+        self.answer_all(&Err(error.clone()));
+        self.state = State::Refused { error, until: now.instant + handed.left, retry: None };
     }
 
     /// For the agent that comes after this one.
