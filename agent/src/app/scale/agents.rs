@@ -59,7 +59,10 @@ fn live(cluster: &Cluster, node: u32, tags: SessionTags, calls: &Arc<Calls>) {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let mut day = Day::new(cluster, node, tags, calls);
-        while let Some(Reverse((at, what))) = day.queue.pop() {
+        // Pods that stay would ask for ever.
+        while let Some(Reverse((at, what))) = day.queue.pop()
+            && at < BEFORE + DAY
+        {
             sleep_until(day.start + at).await;
             day.take(at, what).await;
         }
