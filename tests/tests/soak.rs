@@ -37,13 +37,21 @@ fn soak(pods: usize, each: u32) -> Result<Vec<Sample>> {
     Cluster::with(|cluster| {
         let agent = cluster.agent().set("--pod-rps", "1000000").start()?;
         let mut requests = 0;
+        // As a CNI does, pods are given the addresses of those that are gone.
+        let mut addresses = Vec::new();
         for first in (0..pods).step_by(AT_ONCE) {
             let numbers = first..pods.min(first + AT_ONCE);
+            let mut free = addresses.into_iter();
             let builders = numbers.map(|number| {
                 let name = format!("pod{number}");
-                cluster.pod(&name).role(&name)
+                let pod = cluster.pod(&name).role(&name);
+                match free.next() {
+                    Some(address) => pod.address(address),
+                    None => pod,
+                }
             });
             let alive = pod::start_all(builders.collect())?;
+            addresses = alive.iter().filter_map(pod::Pod::address).collect();
             let asking = alive.iter().map(|pod| pod.ask_often(each)).collect::<Result<Vec<_>>>()?;
             asking.into_iter().try_for_each(podrole_tests::soak::Asking::finish)?;
             requests += u64::from(each) * u64::try_from(alive.len())?;
