@@ -11,6 +11,7 @@ mod first;
 mod histogram;
 mod hooks;
 mod memory;
+mod others;
 pub mod page;
 mod plot;
 mod profile;

@@ -1,33 +1,32 @@
-//! What other programs of the node pay for the hooks: each program's own time, and connections and bulk
-//! transfers that have nothing to do with podrole, with the programs attached and without.
+//! What other programs of the node pay for the hooks: each program's own time, beside an empty one's, and what
+//! connections and transfers take by [others].
 
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, Result};
 
-use super::figure::{Figure, Measured, Size, Target, Unit, median, wide};
+use super::figure::{Figure, Measured, Size, Target, Unit, wide};
+use super::others;
 use super::stage::{on_cluster, processors};
 use super::worker::{Job, Worker};
 use crate::bpf::stats::{self, Program, Runs};
 use crate::bpf::{self, Does, Hook};
 use crate::cluster::Cluster;
 use crate::http::METADATA;
-use crate::pod::Pod;
-use crate::process::Process;
 
 /// Elsewhere, where a [`Cluster::sink`] listens.
-const ELSEWHERE: [&str; 2] = ["10.0.0.1:9000", "[fd00:a::1]:9000"];
+pub(super) const ELSEWHERE: [&str; 2] = ["10.0.0.1:9000", "[fd00:a::1]:9000"];
 /// Where datagrams go.
 const CLOCK: [&str; 2] = ["10.0.0.1:53", "[fd00:a::1]:53"];
 /// The way out of the node.
-const UPLINK: &str = "up0";
+pub(super) const UPLINK: &str = "up0";
 
 /// What an unmatched program may take, in nanoseconds.
 const MOST: f64 = 40.0;
 
 pub(super) fn measure(size: Size) -> Result<Measured> {
     let mut figures = on_cluster(|cluster| programs(cluster, size))?;
-    figures.extend(on_cluster(|cluster| others(cluster, size))?);
+    figures.extend(others::measure(size)?);
     Ok(Measured { figures, lines: Vec::new() })
 }
 
@@ -147,89 +146,4 @@ fn each_round(rounds: usize, mut round: impl FnMut() -> Result<f64>) -> Result<V
     // The first finds caches cold.
     round()?;
     (0..rounds).map(|_| round()).collect()
-}
-
-/// What others notice, in turn with the programs attached and without.
-fn others(cluster: &Cluster, size: Size) -> Result<Vec<Figure>> {
-    let rounds = size.of(2, 16, 60);
-    let mut scene = Scene::new(cluster, size)?;
-    let mut sides = [Noticed::default(), Noticed::default()];
-    let mut attached = false;
-    for round in 0..rounds {
-        for with in [round % 2 == 1, round % 2 == 0] {
-            if with != attached {
-                let change = if with { Cluster::attach } else { Cluster::detach };
-                change(cluster)?;
-                attached = with;
-            }
-            scene.notice(&mut sides[usize::from(with)])?;
-        }
-    }
-    let [without, with] = &sides;
-    let figure = |name: &str, what: &str, of: fn(&Noticed) -> &[f64]| {
-        Figure::ratio(name, what, of(with), of(without)).target(Target::AtMost(1.01))
-    };
-    Ok(vec![
-        figure(
-            "pod-connect",
-            "a pod's connection to elsewhere (connect and close), with podrole to without",
-            |noticed| &noticed.pod,
-        ),
-        figure(
-            "node-connect",
-            "a node process's connection to elsewhere, with podrole to without",
-            |noticed| &noticed.node,
-        ),
-        figure(
-            "pod-bulk",
-            "a pod's bulk transfer to elsewhere (time for the same bytes), with podrole to without",
-            |noticed| &noticed.bulk,
-        ),
-    ])
-}
-
-/// Nanoseconds, the median of each batch.
-#[derive(Default)]
-struct Noticed {
-    pod: Vec<f64>,
-    node: Vec<f64>,
-    bulk: Vec<f64>,
-}
-
-struct Scene<'c> {
-    pod: Worker,
-    node: Worker,
-    connects: usize,
-    bytes: u64,
-    _pod: Pod<'c>,
-    _sink: Process,
-}
-
-impl<'c> Scene<'c> {
-    fn new(cluster: &'c Cluster, size: Size) -> Result<Self> {
-        let sink = cluster.sink(&cluster.outside_place(), &ELSEWHERE)?;
-        let pod = cluster.pod("web").role("web").start()?;
-        Ok(Self {
-            pod: Worker::start(&pod, processors().client)?,
-            node: Worker::start(&cluster.node_place(), processors().client)?,
-            connects: size.of(20, 600, 1000),
-            bytes: size.of(1 << 20, 32 << 20, 64 << 20),
-            _pod: pod,
-            _sink: sink,
-        })
-    }
-
-    fn notice(&mut self, noticed: &mut Noticed) -> Result<()> {
-        const TRANSFERS: usize = 3;
-        let connect = Job::Connect(ELSEWHERE[0].parse()?);
-        // The first connections after a change find caches cold.
-        for worker in [&mut self.pod, &mut self.node] {
-            worker.run(&connect, self.connects / 10)?;
-        }
-        noticed.pod.push(median(&self.pod.run(&connect, self.connects)?));
-        noticed.node.push(median(&self.node.run(&connect, self.connects)?));
-        let transfer = Job::Transfer(ELSEWHERE[0].parse()?, self.bytes);
-        noticed.bulk.push(median(&self.pod.run(&transfer, TRANSFERS)?));
-        Ok(())
-    }
 }

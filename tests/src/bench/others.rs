@@ -42,7 +42,7 @@ const EMPTY: usize = 1;
 const PODROLE: usize = 2;
 
 fn compare(clusters: [&Cluster; 3], size: Size) -> Result<Vec<Figure>> {
-    let rounds = size.of(2, 30, 240);
+    let rounds = size.of(2, 30, 400);
     let mut nodes = Vec::new();
     for cluster in clusters {
         nodes.push(Node::new(cluster, size)?);
@@ -61,12 +61,16 @@ fn compare(clusters: [&Cluster; 3], size: Size) -> Result<Vec<Figure>> {
         drop(empty);
     }
     let figure = |name: &str, what: &str, of: fn(&Noticed) -> &[f64]| {
-        let ratio = |name: &str, with: &str, side: usize| {
-            let what = format!("{what}, with {with} to without");
-            Figure::ratio(name, &what, of(&noticed[side]), of(&noticed[WITHOUT]))
+        let ratio = |name: &str, sides: &str, [own, other]: [usize; 2]| {
+            let what = format!("{what}, with {sides}");
+            Figure::ratio(name, &what, of(&noticed[own]), of(&noticed[other]))
         };
-        let podrole = ratio(name, "podrole", PODROLE).target(Target::AtMost(1.01));
-        [podrole, ratio(&format!("{name}-empty"), "empty programs on its hooks", EMPTY)]
+        let empty = "empty programs on its hooks";
+        [
+            ratio(name, "podrole to without", [PODROLE, WITHOUT]).target(Target::AtMost(1.01)),
+            ratio(&format!("{name}-empty"), &format!("{empty} to without"), [EMPTY, WITHOUT]),
+            ratio(&format!("{name}-own"), &format!("podrole to {empty}"), [PODROLE, EMPTY]),
+        ]
     };
     let figures = [
         figure("pod-connect", "a pod's connection to elsewhere (connect and close)", |noticed| {
