@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::netns;
 use crate::place::Place;
@@ -97,6 +98,13 @@ impl Does {
     }
 }
 
+/// Before Linux 5.11 programs and maps count as locked memory. Where it may not be lifted, what comes after
+/// fails, if it matters.
+fn lift_memory_limit() {
+    let unlimited = Rlimit { current: None, maximum: None };
+    let _ = setrlimit(Resource::Memlock, unlimited);
+}
+
 /// Loads a program.
 pub fn program(hook: Hook, does: Does) -> Result<OwnedFd> {
     #[repr(C)]
@@ -113,6 +121,7 @@ pub fn program(hook: Hook, does: Does) -> Result<OwnedFd> {
         interface: u32,
         attach: u32,
     }
+    lift_memory_limit();
     let code = does.code();
     let mut attr = Attr {
         program: hook.program,
@@ -173,6 +182,7 @@ pub fn pin_array(path: &Path) -> Result<()> {
         entries: u32,
         flags: u32,
     }
+    lift_memory_limit();
     let mut make = Make { kind: ARRAY, key: 4, value: 4, entries: 1, flags: 0 };
     let map = descriptor(call(MAP_CREATE, &mut make))?;
     let mut pin = Pinned::new(path)?;
