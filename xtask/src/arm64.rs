@@ -19,6 +19,14 @@ const EMULATOR: Needed = Needed { command: "qemu-aarch64", package: "qemu-user" 
 /// Where Debian's cross compiler has the libraries that programs for arm64 are linked with.
 const LIBRARIES: &str = "/usr/aarch64-linux-gnu";
 
+/// Unit tests that read files by openat2(2), which Debian's emulator (QEMU 7.2) does not have.
+const WITHOUT_OPENAT2: [&str; 4] = [
+    "a_token_is_read_through_kubelets_links",
+    "what_is_no_token_is_named",
+    "the_role_is_the_one_that_eks_names",
+    "the_pods_own_token_is_sent_unsigned",
+];
+
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Run only unit tests whose names hold one of these words
@@ -41,11 +49,14 @@ pub(crate) fn run(workspace: &Workspace, Arguments { filter }: &Arguments) -> Re
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     cargo.args(["test", "--locked", "--target", TRIPLE, "--package", "podrole", "--lib", "--bins"]);
     steps.step("agent and unit tests, emulated", || {
-        process::run(cargo.arg("--").args(filter)).context("the unit tests fail on arm64")
+        let skipped = WITHOUT_OPENAT2.iter().flat_map(|test| ["--skip", test]);
+        process::run(cargo.arg("--").args(filter).args(skipped))
+            .context("the unit tests fail on arm64")
     })?;
     println!("arm64: {}", steps.summary());
+    let left_out = WITHOUT_OPENAT2.len();
     println!(
-        "ran, emulated: the unit tests. Only built: the eBPF programs' loading, the kernel tests."
+        "ran, emulated: the unit tests but for {left_out} that read files by openat2(2), which the emulator lacks. Only built: what loads the eBPF programs. Not built: the kernel tests."
     );
     Ok(())
 }
