@@ -130,7 +130,7 @@ struct Noticed {
 
 struct Node<'c> {
     pod: Worker,
-    node: Worker,
+    own: Worker,
     connects: usize,
     bytes: u64,
     _pod: Pod<'c>,
@@ -143,7 +143,7 @@ impl<'c> Node<'c> {
         let pod = cluster.pod("web").role("web").start()?;
         Ok(Self {
             pod: Worker::start(&pod, processors().client)?,
-            node: Worker::start(&cluster.node_place(), processors().client)?,
+            own: Worker::start(&cluster.node_place(), processors().client)?,
             connects: size.of(5, 25, 50),
             bytes: size.of(1 << 20, 8 << 20, 16 << 20),
             _pod: pod,
@@ -154,7 +154,7 @@ impl<'c> Node<'c> {
     fn notice(&mut self, noticed: &mut Noticed) -> Result<()> {
         let connect = Job::Connect(ELSEWHERE[0].parse()?);
         noticed.pod.push(median(&self.pod.run(&connect, self.connects)?));
-        noticed.node.push(median(&self.node.run(&connect, self.connects)?));
+        noticed.node.push(median(&self.own.run(&connect, self.connects)?));
         let transfer = Job::Transfer(ELSEWHERE[0].parse()?, self.bytes);
         noticed.bulk.push(median(&self.pod.run(&transfer, 3)?));
         Ok(())
