@@ -211,3 +211,10 @@ impl Source for Sts {
         })
     }
 }
+
+#[test]
+fn a_day_ends_and_its_calls_are_counted() {
+    let calls = calls(&Cluster { nodes: 1, pods: 3 }, SessionTags::Pod);
+    let pod_hour = calls.all() / (3.0 * 24.0);
+    assert!((2.0..2.8).contains(&pod_hour), "{pod_hour} calls a pod-hour");
+}
